@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What differs between the kernels that one source is built on: 6.12 and 7.3.
+ * An upstream submission drops this file and keeps the newer half.
+ */
+#ifndef _LINUX_MMU_RANGE_MIRROR_COMPAT_H
+#define _LINUX_MMU_RANGE_MIRROR_COMPAT_H
+
+#include <linux/version.h>
+
+/* Two-pass interval notifiers: invalidate_start and invalidate_finish. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0)
+#define MMU_RANGE_MIRROR_TWO_PASS 1
+#else
+#define MMU_RANGE_MIRROR_TWO_PASS 0
+#endif
+
+#endif /* _LINUX_MMU_RANGE_MIRROR_COMPAT_H */
