@@ -9,6 +9,7 @@
 #define _LINUX_MMU_RANGE_MIRROR_H
 
 #include <linux/atomic.h>
+#include <linux/bits.h>
 #include <linux/cpumask.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
@@ -94,8 +95,8 @@ struct mmu_range_mirror_ops {
  * Exactly one of the two is set.
  */
 struct mmu_range_mirror_lock {
-	spinlock_t *spin;
-	struct mutex *mutex;
+	spinlock_t *spin;	/* sequence and entries of its mirrors */
+	struct mutex *mutex;	/* the same */
 };
 
 #if MMU_RANGE_MIRROR_TWO_PASS
@@ -124,7 +125,7 @@ struct mmu_range_mirror {
 	struct mmu_interval_notifier notifier;
 	const struct mmu_range_mirror_ops *ops;
 	struct mmu_range_mirror_lock lock;
-	spinlock_t own_lock;
+	spinlock_t own_lock;	/* sequence and entries, where it is in use */
 	unsigned long start;
 	unsigned long end;
 	unsigned long nr_dirtied;
@@ -228,7 +229,7 @@ static inline bool mmu_range_mirror_retry(struct mmu_range_mirror *mirror,
 
 #define MMU_MIRROR_COUNT_SHIFT	(BITS_PER_LONG / 2)
 /* One completed outermost section, in &struct mmu_mirror_cpu.count. */
-#define MMU_MIRROR_COMPLETED	(1UL << MMU_MIRROR_COUNT_SHIFT)
+#define MMU_MIRROR_COMPLETED	BIT(MMU_MIRROR_COUNT_SHIFT)
 
 /* The sections that a CPU with this count is inside of. */
 static inline unsigned long mmu_mirror_depth(unsigned long count)
@@ -300,6 +301,7 @@ static __always_inline void mmu_mirror_enter(struct mmu_mirror_domain *domain)
 
 	preempt_disable();
 	cpu = this_cpu_ptr(domain->cpu);
+	/* After an earlier section's accesses; see above. */
 	smp_store_release(&cpu->count, READ_ONCE(cpu->count) + 1);
 	if (unlikely(!READ_ONCE(cpu->published)))
 		mmu_mirror_publish(domain, cpu);
@@ -326,6 +328,7 @@ static __always_inline void mmu_mirror_exit(struct mmu_mirror_domain *domain)
 
 	if (likely(mmu_mirror_depth(count) == 1))
 		count += MMU_MIRROR_COMPLETED;
+	/* After this section's accesses; see above. */
 	smp_store_release(&cpu->count, count - 1);
 	preempt_enable();
 }

@@ -1,0 +1,989 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Mirrors of user memory, and windows: kernel pointers to it.
+ *
+ * The first half is the mirror: sequence, lock, dirty-once and the two-step
+ * invalidation, on mmu_interval_notifier. The second half is the section
+ * guard's invalidating side and the windows on top of both. The reading side
+ * is inline, in the header. The overview is in
+ * Documentation/mm/mmu_range_mirror.rst.
+ */
+#include <linux/bitops.h>
+#include <linux/cacheinfo.h>
+#include <linux/highmem.h>
+#include <linux/init.h>
+#include <linux/kthread.h>
+#include <linux/ktime.h>
+#include <linux/memremap.h>
+#include <linux/mmu_range_mirror.h>
+#include <linux/mmu_range_mirror_inject.h>
+#include <linux/module.h>
+#include <linux/overflow.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/smp.h>
+#include <linux/srcu.h>
+#include <linux/uaccess.h>
+
+/* How often a lookup starts over before it reports a collision. */
+#define MIRROR_RETRIES		16
+#define WINDOW_RETRIES		3
+/* Pages looked up at once. Fast GUP disables interrupts for all of them. */
+#define MIRROR_BATCH		32
+#define WINDOW_BATCH		64
+/* A window of 1 GiB; the pointers to it take 2 MiB. */
+#define WINDOW_MAX_PAGES	(SZ_1G >> PAGE_SHIFT)
+/* How long a window rests between fills while invalidations go on ... */
+#define WINDOW_STORM_REST	max(1UL, HZ / 50UL)
+/* ... and while there is nothing that could be mapped. */
+#define WINDOW_EMPTY_REST	((unsigned long)HZ)
+
+#ifdef CONFIG_MMU_RANGE_MIRROR_INJECT
+DEFINE_STATIC_SRCU(inject_srcu);
+static void (*inject_hook)(enum mmu_range_mirror_point point,
+			   struct mmu_range_mirror *mirror);
+
+/**
+ * mmu_range_mirror_set_hook - have a function called at the injection points
+ * @hook: the function, or NULL
+ *
+ * Context: sleeps until no earlier hook runs any more.
+ */
+void mmu_range_mirror_set_hook(void (*hook)(enum mmu_range_mirror_point point,
+					    struct mmu_range_mirror *mirror))
+{
+	WRITE_ONCE(inject_hook, hook);
+	synchronize_srcu(&inject_srcu);
+}
+EXPORT_SYMBOL_GPL(mmu_range_mirror_set_hook);
+
+static void inject(enum mmu_range_mirror_point point,
+		   struct mmu_range_mirror *mirror)
+{
+	int idx = srcu_read_lock(&inject_srcu);
+	typeof(inject_hook) hook = READ_ONCE(inject_hook);
+
+	if (hook)
+		hook(point, mirror);
+	srcu_read_unlock(&inject_srcu, idx);
+}
+#else
+static inline void inject(enum mmu_range_mirror_point point,
+			  struct mmu_range_mirror *mirror)
+{
+}
+#endif
+
+/*
+ * Drop the entries of one mirror. The sequence moves whether or not the owner
+ * finds an entry: a lookup that is under way must not install what it found.
+ */
+static bool mirror_drop(struct mmu_range_mirror *mirror,
+			const struct mmu_notifier_range *range,
+			unsigned long cur_seq)
+{
+	bool blockable = mmu_notifier_range_blockable(range);
+
+	if (!blockable && mirror->ops->wait && mirror->ops->wait_sleeps)
+		return false;
+
+	inject(MMU_RANGE_MIRROR_NOTIFIED, mirror);
+	if (blockable || !mirror->lock.mutex)
+		mmu_range_mirror_lock(mirror);
+	else if (!mutex_trylock(mirror->lock.mutex))
+		return false;
+	mmu_interval_set_seq(&mirror->notifier, cur_seq);
+	mirror->ops->invalidate(mirror, range);
+	mmu_range_mirror_unlock(mirror);
+	inject(MMU_RANGE_MIRROR_DROPPED, mirror);
+	return true;
+}
+
+#if MMU_RANGE_MIRROR_TWO_PASS
+/*
+ * Each invalidation in flight needs a finish object of its own. The first takes
+ * the embedded one, and who gets none waits at once, only later than it could.
+ */
+static bool mirror_invalidate_start(struct mmu_interval_notifier *notifier,
+				    const struct mmu_notifier_range *range,
+				    unsigned long cur_seq,
+				    struct mmu_interval_notifier_finish **out)
+{
+	struct mmu_range_mirror *mirror =
+		container_of(notifier, struct mmu_range_mirror, notifier);
+	struct mmu_range_mirror_finish *finish;
+
+	if (!mirror_drop(mirror, range, cur_seq))
+		return false;
+	if (!mirror->ops->wait)
+		return true;
+
+	/* Pairs with the release in mirror_invalidate_finish(). */
+	if (!test_and_set_bit_lock(0, &mirror->finish_busy))
+		finish = &mirror->finish;
+	else
+		finish = kmalloc(sizeof(*finish), GFP_NOWAIT | __GFP_NOWARN);
+	if (!finish) {
+		mirror->ops->wait(mirror, range);
+		return true;
+	}
+	/* The core's caller keeps the range until both passes are over. */
+	finish->range = range;
+	*out = &finish->core;
+	return true;
+}
+
+static void mirror_invalidate_finish(struct mmu_interval_notifier_finish *core)
+{
+	struct mmu_range_mirror_finish *finish =
+		container_of(core, struct mmu_range_mirror_finish, core);
+	struct mmu_range_mirror *mirror =
+		container_of(core->notifier, struct mmu_range_mirror, notifier);
+
+	mirror->ops->wait(mirror, finish->range);
+	if (finish == &mirror->finish)
+		clear_bit_unlock(0, &mirror->finish_busy);
+	else
+		kfree(finish);
+}
+
+static const struct mmu_interval_notifier_ops mirror_notifier_ops = {
+	.invalidate_start = mirror_invalidate_start,
+	.invalidate_finish = mirror_invalidate_finish,
+};
+#else
+static bool mirror_invalidate(struct mmu_interval_notifier *notifier,
+			      const struct mmu_notifier_range *range,
+			      unsigned long cur_seq)
+{
+	struct mmu_range_mirror *mirror =
+		container_of(notifier, struct mmu_range_mirror, notifier);
+
+	if (!mirror_drop(mirror, range, cur_seq))
+		return false;
+	if (mirror->ops->wait)
+		mirror->ops->wait(mirror, range);
+	return true;
+}
+
+static const struct mmu_interval_notifier_ops mirror_notifier_ops = {
+	.invalidate = mirror_invalidate,
+};
+#endif
+
+/*
+ * GUP strips the tag of an address, the interval tree does not: a mirror of a
+ * tagged range would be filled and never invalidated.
+ */
+static int mirror_check_untagged(struct mm_struct *mm, unsigned long start)
+{
+	bool tagged;
+
+	if (mmap_read_lock_killable(mm))
+		return -EINTR;
+	tagged = untagged_addr_remote(mm, start) != start;
+	mmap_read_unlock(mm);
+	return tagged ? -EINVAL : 0;
+}
+
+/* Have lockdep know that reclaim takes the lock before reclaim does. */
+static void mirror_prime_lockdep(struct mmu_range_mirror *mirror)
+{
+	fs_reclaim_acquire(GFP_KERNEL);
+	if (mirror->lock.mutex)
+		might_lock(mirror->lock.mutex);
+	else
+		might_lock(mirror->lock.spin);
+	fs_reclaim_release(GFP_KERNEL);
+}
+
+/**
+ * mmu_range_mirror_insert - start to mirror a range of user memory
+ * @mirror: the mirror; must stay until mmu_range_mirror_remove() has returned
+ * @mm: the address space; the caller holds mm_users
+ * @start: first byte, page aligned and without a tag
+ * @length: bytes, a multiple of the page size
+ * @ops: what to do on invalidation
+ * @lock: the driver's own lock, or NULL for the embedded spinlock. The
+ *	structure is copied, the lock is not.
+ *
+ * Invalidations arrive from before the return; nothing is mapped yet. Nothing
+ * need be mapped at @start: the range may cover holes.
+ *
+ * Context: process context, sleeps. The first insertion into an mm takes its
+ * mmap_lock for write: hold no lock that is taken under it.
+ * Cost: two allocations and all rmap locks for the first of an mm; then one
+ * O(log n) tree insertion.
+ * Return: 0; -EINVAL on a zero or unaligned range, one above the address
+ * space's end, a tagged address, missing hooks or not exactly one lock;
+ * -EOVERFLOW on a wrapping range; -EINTR on a signal and -ENOMEM, after which
+ * the caller may simply try again later. On any error nothing is registered.
+ */
+int mmu_range_mirror_insert(struct mmu_range_mirror *mirror,
+			    struct mm_struct *mm, unsigned long start,
+			    unsigned long length,
+			    const struct mmu_range_mirror_ops *ops,
+			    const struct mmu_range_mirror_lock *lock)
+{
+	unsigned long end;
+	int ret;
+
+	if (!length || !PAGE_ALIGNED(start | length) || !ops->invalidate)
+		return -EINVAL;
+	if (lock && !lock->spin == !lock->mutex)
+		return -EINVAL;
+	if (check_add_overflow(start, length, &end))
+		return -EOVERFLOW;
+	if (end > mm->task_size)
+		return -EINVAL;
+	ret = mirror_check_untagged(mm, start);
+	if (ret)
+		return ret;
+
+	memset(mirror, 0, sizeof(*mirror));
+	spin_lock_init(&mirror->own_lock);
+	mirror->ops = ops;
+	mirror->start = start;
+	mirror->end = end;
+	if (lock)
+		mirror->lock = *lock;
+	else
+		mirror->lock.spin = &mirror->own_lock;
+	mirror_prime_lockdep(mirror);
+
+	return mmu_interval_notifier_insert(&mirror->notifier, mm, start, length,
+					    &mirror_notifier_ops);
+}
+EXPORT_SYMBOL_GPL(mmu_range_mirror_insert);
+
+/**
+ * mmu_range_mirror_remove - stop mirroring
+ * @mirror: an inserted mirror
+ *
+ * Between the start and the end of an invalidation, too: the core, not the
+ * mirror, counts those. When it has returned, no hook runs or will run, and
+ * the mirror may be freed. The owner drops its entries before the call, or
+ * after it if they cannot be used by then.
+ *
+ * Context: process context, sleeps: uninterruptibly and without bound while an
+ * invalidation that hit the mirror, or any other of the mm, has not ended.
+ * Hold no lock that an invalidation or a data path needs.
+ */
+void mmu_range_mirror_remove(struct mmu_range_mirror *mirror)
+{
+	mmu_interval_notifier_remove(&mirror->notifier);
+}
+EXPORT_SYMBOL_GPL(mmu_range_mirror_remove);
+
+/**
+ * mmu_range_mirror_begin - begin a lookup of pages
+ * @mirror: the mirror
+ *
+ * Context: process context, sleeps: uninterruptibly and without bound while an
+ * invalidation that hit the mirror is open, or any other of the mm has not
+ * ended. Do not call it where there is a fallback, nor under a lock that a
+ * data path needs.
+ * Cost: one spinlock pair of the mm when nothing is being invalidated.
+ * Return: the sequence, for mmu_range_mirror_retry().
+ */
+unsigned long mmu_range_mirror_begin(struct mmu_range_mirror *mirror)
+{
+	return mmu_interval_read_begin(&mirror->notifier);
+}
+EXPORT_SYMBOL_GPL(mmu_range_mirror_begin);
+
+/**
+ * mmu_range_mirror_mark_dirty - mark the page of a writable entry dirty
+ * @mirror: the mirror
+ * @folio: the page's folio, with a reference
+ *
+ * Once for each page, when the writable entry is made; never when it is
+ * dropped. Here the page is still mapped, because truncation and page_mkclean()
+ * would first have to get their invalidation past the lock. So it needs no
+ * folio lock and no pin, and no dirty bit appears behind the file system's
+ * back. (On PREEMPT_RT a file system may take sleeping spinlocks for it, as
+ * this lock is one there.)
+ *
+ * Context: under the mirror's lock, after mmu_range_mirror_retry() said false.
+ */
+void mmu_range_mirror_mark_dirty(struct mmu_range_mirror *mirror,
+				 struct folio *folio)
+{
+	mmu_range_mirror_assert_held(mirror);
+	folio_mark_dirty(folio);
+	WRITE_ONCE(mirror->nr_dirtied, mirror->nr_dirtied + 1);
+}
+EXPORT_SYMBOL_GPL(mmu_range_mirror_mark_dirty);
+
+static void put_pages(struct page **pages, long n)
+{
+	while (n > 0)
+		put_page(pages[--n]);
+}
+
+/* Return how many pages from @start on were installed, or an errno. */
+static long mirror_populate_batch(struct mmu_range_mirror *mirror,
+				  unsigned long start, unsigned long npages,
+				  unsigned int flags,
+				  int (*install)(struct mmu_range_mirror *mirror,
+						 unsigned long addr,
+						 struct page *page, void *ctx),
+				  void *ctx)
+{
+	struct page *pages[MIRROR_BATCH];
+	int tries;
+
+	npages = min_t(unsigned long, npages, MIRROR_BATCH);
+	for (tries = 0; tries < MIRROR_RETRIES; tries++) {
+		unsigned long seq;
+		long got, i;
+		int ret = 0;
+
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		seq = mmu_range_mirror_begin(mirror);
+		inject(MMU_RANGE_MIRROR_BEGUN, mirror);
+		got = get_user_pages_fast(start, npages, flags, pages);
+		if (got <= 0)
+			return got ?: -EFAULT;
+		inject(MMU_RANGE_MIRROR_LOOKED_UP, mirror);
+
+		mmu_range_mirror_lock(mirror);
+		if (mmu_range_mirror_retry(mirror, seq)) {
+			mmu_range_mirror_unlock(mirror);
+			put_pages(pages, got);
+			continue;
+		}
+		for (i = 0; i < got && !ret; i++) {
+			ret = install(mirror, start + i * PAGE_SIZE, pages[i],
+				      ctx);
+			if (!ret && (flags & FOLL_WRITE))
+				mmu_range_mirror_mark_dirty(mirror,
+							    page_folio(pages[i]));
+		}
+		mmu_range_mirror_unlock(mirror);
+		put_pages(pages, got);
+		return ret ?: got;
+	}
+	return -EAGAIN;
+}
+
+/**
+ * mmu_range_mirror_populate - make shadow entries for pages of the caller
+ * @mirror: a mirror of the caller's address space
+ * @start: first address, page aligned
+ * @npages: number of pages; all of them inside the mirror
+ * @flags: FOLL_WRITE for writable entries, or 0
+ * @install: makes one entry, under the mirror's lock; a non-zero errno ends
+ *	the population, and that page is not marked dirty
+ * @ctx: for @install
+ *
+ * The whole loop of DOC: locking, faulting pages in. On an error, pages before
+ * the failing one may have been installed; they are mirrored like any other.
+ *
+ * Context: process context with current->mm the mirrored one and mmap_lock not
+ * held; sleeps like mmu_range_mirror_begin().
+ * Return: 0; -EINVAL if the mm is not the caller's, the pages are not inside
+ * the mirror or other flags were given; -EAGAIN after a bounded number of
+ * collisions; -EINTR on a fatal signal; -EFAULT or what else GUP said; what
+ * @install said.
+ */
+int mmu_range_mirror_populate(struct mmu_range_mirror *mirror,
+			      unsigned long start, unsigned long npages,
+			      unsigned int flags,
+			      int (*install)(struct mmu_range_mirror *mirror,
+					     unsigned long addr,
+					     struct page *page, void *ctx),
+			      void *ctx)
+{
+	if (current->mm != mirror->notifier.mm || (flags & ~FOLL_WRITE))
+		return -EINVAL;
+	if (!npages || !PAGE_ALIGNED(start) || start < mirror->start ||
+	    start >= mirror->end ||
+	    npages > (mirror->end - start) >> PAGE_SHIFT)
+		return -EINVAL;
+
+	while (npages) {
+		long n = mirror_populate_batch(mirror, start, npages, flags,
+					       install, ctx);
+
+		if (n < 0)
+			return n;
+		start += n * PAGE_SIZE;
+		npages -= n;
+		cond_resched();
+	}
+	return 0;
+}
+EXPORT_SYMBOL_GPL(mmu_range_mirror_populate);
+
+/* The section guard, invalidating side. */
+
+/* Where a wait copies the domain's mask to, with preemption off. */
+static DEFINE_PER_CPU(cpumask_var_t, drain_mask);
+
+/**
+ * mmu_mirror_domain_alloc - make a domain, the readers of some windows
+ *
+ * Context: process context, sleeps.
+ * Return: the domain, or NULL if there is no memory.
+ */
+struct mmu_mirror_domain *mmu_mirror_domain_alloc(void)
+{
+	struct mmu_mirror_domain *domain;
+
+	domain = kzalloc(sizeof(*domain), GFP_KERNEL_ACCOUNT);
+	if (!domain)
+		return NULL;
+	domain->cpu = alloc_percpu_gfp(struct mmu_mirror_cpu,
+				       GFP_KERNEL_ACCOUNT);
+	if (!domain->cpu)
+		goto free_domain;
+	if (!zalloc_cpumask_var(&domain->mask, GFP_KERNEL_ACCOUNT))
+		goto free_cpu;
+	return domain;
+
+free_cpu:
+	free_percpu(domain->cpu);
+free_domain:
+	kfree(domain);
+	return NULL;
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_domain_alloc);
+
+static void domain_free(struct rcu_head *rcu)
+{
+	struct mmu_mirror_domain *domain =
+		container_of(rcu, struct mmu_mirror_domain, rcu);
+
+	free_cpumask_var(domain->mask);
+	free_percpu(domain->cpu);
+	kfree(domain);
+}
+
+/**
+ * mmu_mirror_domain_destroy - free a domain
+ * @domain: the domain, without windows, or NULL; nobody enters it any more
+ *
+ * A reader that is still inside stores its count once more when it leaves, so
+ * the memory goes after an RCU grace period. This does not wait for it: a
+ * driver with hundreds of domains closes in one grace period.
+ *
+ * Context: any.
+ */
+void mmu_mirror_domain_destroy(struct mmu_mirror_domain *domain)
+{
+	if (!domain)
+		return;
+	WARN_ON_ONCE(atomic_read(&domain->nr_windows));
+	call_rcu(&domain->rcu, domain_free);
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_domain_destroy);
+
+/**
+ * mmu_mirror_publish - put this CPU on the domain's mask
+ * @domain: the domain being entered
+ * @cpu: its state of this CPU, already counting the section
+ *
+ * Only mmu_mirror_enter() calls it. The flag comes last: an interrupt that
+ * enters in between must not take it for the fence that it needs itself.
+ *
+ * Context: preemption off, depth not zero.
+ */
+void mmu_mirror_publish(struct mmu_mirror_domain *domain,
+			struct mmu_mirror_cpu *cpu)
+{
+	cpumask_set_cpu(smp_processor_id(), domain->mask);
+	/*
+	 * Orders the count and the mask before the pointer loads. Pairs with
+	 * the first smp_mb() of mmu_mirror_domain_drain().
+	 */
+	smp_mb();
+	WRITE_ONCE(cpu->published, 1);
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_publish);
+
+static void domain_drain_ipi(void *info)
+{
+	struct mmu_mirror_domain *domain = info;
+	struct mmu_mirror_cpu *cpu = this_cpu_ptr(domain->cpu);
+
+	/*
+	 * The fence that mmu_mirror_enter() does without: the interrupted
+	 * section's count store is before it, or its pointer loads are after
+	 * it. Pairs with the smp_mb()s of mmu_mirror_domain_drain() on both
+	 * sides of the interrupt.
+	 */
+	smp_mb();
+	if (!mmu_mirror_depth(READ_ONCE(cpu->count))) {
+		WRITE_ONCE(cpu->published, 0);
+		cpumask_clear_cpu(smp_processor_id(), domain->mask);
+	}
+}
+
+/* One word of a mask that its CPUs change meanwhile. */
+static unsigned long domain_mask_word(struct mmu_mirror_domain *domain,
+				      unsigned int word)
+{
+	return READ_ONCE(cpumask_bits(domain->mask)[word]);
+}
+
+/* Wait until @cpu has left the outermost section it is in, if any. */
+static void domain_wait_cpu(struct mmu_mirror_cpu *cpu)
+{
+	/* Every read is an acquire: pairs with the releases of enter, exit. */
+	unsigned long first = smp_load_acquire(&cpu->count);
+	unsigned long count = first;
+
+	while (mmu_mirror_depth(count) &&
+	       (count ^ first) < MMU_MIRROR_COMPLETED) {
+		cpu_relax();
+		count = smp_load_acquire(&cpu->count);	/* as above */
+	}
+}
+
+static void domain_wait_readers(struct mmu_mirror_domain *domain)
+{
+	unsigned int word;
+
+	for (word = 0; word < BITS_TO_LONGS(nr_cpu_ids); word++) {
+		unsigned long bits = domain_mask_word(domain, word);
+		unsigned int bit;
+
+		for_each_set_bit(bit, &bits, BITS_PER_LONG)
+			domain_wait_cpu(per_cpu_ptr(domain->cpu,
+						    word * BITS_PER_LONG + bit));
+	}
+}
+
+static void domain_interrupt_readers(struct mmu_mirror_domain *domain)
+{
+	struct cpumask *mask;
+	unsigned int word;
+
+	preempt_disable();
+	/* Inside a section this would wait for itself. */
+	WARN_ON_ONCE(mmu_mirror_depth(READ_ONCE(this_cpu_ptr(domain->cpu)->count)));
+	mask = this_cpu_cpumask_var_ptr(drain_mask);
+	for (word = 0; word < BITS_TO_LONGS(nr_cpu_ids); word++)
+		cpumask_bits(mask)[word] = domain_mask_word(domain, word);
+	on_each_cpu_mask(mask, domain_drain_ipi, domain, true);
+	/* Orders the handlers before the counts that are read next. */
+	smp_mb();
+	preempt_enable();
+}
+
+static void domain_account_wait(struct mmu_mirror_domain *domain, long ns)
+{
+	long worst = atomic_long_read(&domain->worst_wait_ns);
+
+	atomic_long_inc(&domain->nr_waits);
+	while (ns > worst &&
+	       !atomic_long_try_cmpxchg_relaxed(&domain->worst_wait_ns, &worst,
+						ns))
+		;
+}
+
+/**
+ * mmu_mirror_domain_drain - wait until nobody uses what was dropped
+ * @domain: the domain of the windows that dropped
+ *
+ * To be called after pointers were cleared and @domain->dropped incremented,
+ * or were found cleared: another invalidation may have dropped them and still
+ * be waiting. It returns early only if a wait that began after those drops has
+ * ended.
+ *
+ * Context: process context, preemptible, outside sections. Does not sleep,
+ * take a lock or allocate, so that any invalidation may call it.
+ * Cost: one interrupt to each CPU that read since the last drain, and the
+ * remainder of the sections in progress.
+ */
+void mmu_mirror_domain_drain(struct mmu_mirror_domain *domain)
+{
+	/* Drops are complete before their number: pairs with window_drop(). */
+	long dropped = atomic_long_read_acquire(&domain->dropped);
+	long drained = atomic_long_read_acquire(&domain->drained);
+	u64 began;
+
+	if (drained - dropped >= 0)
+		return;
+	inject(MMU_RANGE_MIRROR_SNAPSHOT, NULL);
+	began = ktime_get_ns();
+	/*
+	 * Orders the cleared pointers before the mask and the counts. Pairs
+	 * with the smp_mb() of mmu_mirror_publish(): a CPU that is not on the
+	 * mask yet will see NULL.
+	 */
+	smp_mb();
+	domain_interrupt_readers(domain);
+	domain_wait_readers(domain);
+	/* Orders the readers' last accesses before what the caller frees. */
+	smp_mb();
+	/* The release passes that order on to who returns early. */
+	while (drained - dropped < 0) {
+		long old = atomic_long_cmpxchg_release(&domain->drained,
+						       drained, dropped);
+
+		if (old == drained)
+			break;
+		drained = old;
+	}
+	domain_account_wait(domain, ktime_get_ns() - began);
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_domain_drain);
+
+/* Windows. */
+
+static struct workqueue_struct *window_wq;
+
+static struct mmu_mirror_window *to_window(struct mmu_range_mirror *mirror)
+{
+	return container_of(mirror, struct mmu_mirror_window, mirror);
+}
+
+/* Clear the pointers of pages [first, last]. Return how many were set. */
+static unsigned long window_drop(struct mmu_mirror_window *window,
+				 unsigned long first, unsigned long last)
+{
+	unsigned long i, dropped = 0;
+
+	mmu_range_mirror_assert_held(&window->mirror);
+	for (i = first; i <= last; i++) {
+		if (!window->kaddr[i])
+			continue;
+		WRITE_ONCE(window->kaddr[i], NULL);
+		dropped++;
+	}
+	if (dropped) {
+		/*
+		 * A release, after the pointers: the windows of a domain have
+		 * different locks, and who reads the number must not cover a
+		 * drop that is not complete.
+		 */
+		atomic_long_inc_return_release(&window->domain->dropped);
+		WRITE_ONCE(window->dropped_pages,
+			   window->dropped_pages + dropped);
+	}
+	return dropped;
+}
+
+static void window_invalidate(struct mmu_range_mirror *mirror,
+			      const struct mmu_notifier_range *range)
+{
+	struct mmu_mirror_window *window = to_window(mirror);
+	unsigned long start = max(range->start, mirror->start);
+	unsigned long end = min(range->end, mirror->end);
+	unsigned long first = (start - mirror->start) >> PAGE_SHIFT;
+	unsigned long last = (end - 1 - mirror->start) >> PAGE_SHIFT;
+
+	if (window_drop(window, first, last))
+		WRITE_ONCE(window->drops[range->event],
+			   window->drops[range->event] + 1);
+}
+
+/* Also if nothing was dropped: another invalidation may still be waiting. */
+static void window_wait(struct mmu_range_mirror *mirror,
+			const struct mmu_notifier_range *range)
+{
+	mmu_mirror_domain_drain(to_window(mirror)->domain);
+}
+
+static const struct mmu_range_mirror_ops window_ops = {
+	.invalidate = window_invalidate,
+	.wait = window_wait,
+};
+
+/* A pointer through the direct map must be all that a page's users need. */
+static bool window_page_ok(struct page *page)
+{
+	return !PageHighMem(page) && !is_zone_device_page(page);
+}
+
+static void window_install(struct mmu_mirror_window *window,
+			   unsigned long index, struct page *page)
+{
+	if (!window_page_ok(page))
+		return;
+	if (window->writable)
+		mmu_range_mirror_mark_dirty(&window->mirror, page_folio(page));
+	/* Pairs with the dependent load in mmu_mirror_window_ptr(). */
+	smp_store_release(&window->kaddr[index], page_address(page));
+	WRITE_ONCE(window->installed, window->installed + 1);
+}
+
+/* Look pages up without faulting any in. Return how many, or an errno. */
+static long window_lookup(unsigned long addr, unsigned long n,
+			  unsigned int flags, struct page **pages)
+{
+	if (IS_ENABLED(CONFIG_HAVE_GUP_FAST))
+		return get_user_pages_fast_only(addr, n, flags, pages);
+	return get_user_pages_unlocked(addr, n, pages, flags | FOLL_NOFAULT);
+}
+
+/*
+ * Install up to @n pages from @index on. Return how many were looked up, 0 if
+ * the first of them is not there, or -EAGAIN if invalidations won.
+ */
+static long window_fill_batch(struct mmu_mirror_window *window,
+			      unsigned long index, unsigned long n)
+{
+	unsigned long addr = window->mirror.start + index * PAGE_SIZE;
+	unsigned int flags = window->writable ? FOLL_WRITE : 0;
+	struct page *pages[WINDOW_BATCH];
+	int tries;
+
+	for (tries = 0; tries < WINDOW_RETRIES; tries++) {
+		unsigned long seq = mmu_range_mirror_begin(&window->mirror);
+		bool collided;
+		long got, i;
+
+		inject(MMU_RANGE_MIRROR_BEGUN, &window->mirror);
+		got = window_lookup(addr, n, flags, pages);
+		if (got <= 0)
+			return 0;
+		inject(MMU_RANGE_MIRROR_LOOKED_UP, &window->mirror);
+
+		mmu_range_mirror_lock(&window->mirror);
+		collided = mmu_range_mirror_retry(&window->mirror, seq);
+		if (collided)
+			WRITE_ONCE(window->collisions, window->collisions + 1);
+		for (i = 0; i < got && !collided; i++)
+			window_install(window, index + i, pages[i]);
+		mmu_range_mirror_unlock(&window->mirror);
+		put_pages(pages, got);
+		if (!collided)
+			return got;
+	}
+	return -EAGAIN;
+}
+
+/* Only the fill installs, so a page that is absent here stays absent. */
+static unsigned long window_absent_run(struct mmu_mirror_window *window,
+				       unsigned long index)
+{
+	unsigned long n = 0;
+
+	while (n < WINDOW_BATCH && index + n < window->npages &&
+	       !READ_ONCE(window->kaddr[index + n]))
+		n++;
+	return n;
+}
+
+static void window_fill_pages(struct mmu_mirror_window *window)
+{
+	unsigned long index = 0;
+
+	while (index < window->npages) {
+		unsigned long n = window_absent_run(window, index);
+		long got = n ? window_fill_batch(window, index, n) : 0;
+
+		if (got < 0)
+			return;
+		/* A page that is there already, or a hole: skip it. */
+		index += max(got, 1L);
+		cond_resched();
+	}
+}
+
+/*
+ * Fills that follow each other closely rest ever longer: briefly under a storm
+ * of invalidations, longer where nothing can be mapped.
+ */
+static void window_rest(struct mmu_mirror_window *window, bool installed)
+{
+	unsigned long limit = installed ? WINDOW_STORM_REST : WINDOW_EMPTY_REST;
+	unsigned long idle = jiffies - window->hold_off;
+
+	if (idle > window->backoff + 1)
+		window->backoff = 0;
+	else
+		window->backoff = clamp(window->backoff * 2, 1UL, limit);
+	WRITE_ONCE(window->hold_off, jiffies + window->backoff);
+}
+
+static void window_fill(struct work_struct *work)
+{
+	struct mmu_mirror_window *window =
+		container_of(work, struct mmu_mirror_window, fill);
+	struct mm_struct *mm = window->mirror.notifier.mm;
+	unsigned long before = window->installed;
+
+	/* The owner is exiting: there is nothing left to read. */
+	if (!mmget_not_zero(mm))
+		return;
+	kthread_use_mm(mm);
+	window_fill_pages(window);
+	kthread_unuse_mm(mm);
+	/* Not the last mmput() here: exit_mmap() notifies, and may be long. */
+	mmput_async(mm);
+	WRITE_ONCE(window->fills, window->fills + 1);
+	window_rest(window, window->installed != before);
+}
+
+/**
+ * mmu_mirror_window_prefetch - have the absent pages of a window filled in
+ * @window: a window, also one that is being closed
+ *
+ * Queues work that looks the pages up without faulting any in. Until it is
+ * done, and where a page is absent, readers use uaccess, which brings the page
+ * in; their next miss asks again. While a window rests, nothing happens.
+ *
+ * Context: any but NMI; the caller keeps the window from being freed.
+ */
+void mmu_mirror_window_prefetch(struct mmu_mirror_window *window)
+{
+	unsigned long rest = READ_ONCE(window->hold_off) - jiffies;
+
+	/* Beyond the limit it is a rest of long ago. */
+	if (rest && rest <= WINDOW_EMPTY_REST)
+		return;
+	if (!work_pending(&window->fill))
+		queue_work(window_wq, &window->fill);
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_window_prefetch);
+
+/**
+ * mmu_mirror_window_miss - a reader found a page absent
+ * @window: the window
+ *
+ * Only mmu_mirror_window_ptr() calls it.
+ *
+ * Return: NULL.
+ */
+void *mmu_mirror_window_miss(struct mmu_mirror_window *window)
+{
+	mmu_mirror_window_prefetch(window);
+	return NULL;
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_window_miss);
+
+/**
+ * mmu_mirror_window_open - make a window onto a range of user memory
+ * @domain: its readers
+ * @mm: the address space; the caller holds mm_users during the call
+ * @uaddr: first byte, without a tag
+ * @size: bytes
+ * @writable: for writing: only pages that the process may write, dirtied
+ *
+ * The window is empty; see mmu_mirror_window_prefetch(). It holds no mm_users:
+ * the process may exit under it, which empties it for good.
+ *
+ * Context: process context, sleeps; locks like mmu_range_mirror_insert().
+ * Return: the window, or an ERR_PTR: -EINVAL on a range that is empty, tagged
+ * or above the address space's end; -EOVERFLOW on one that wraps; -E2BIG on
+ * one of more than 1 GiB; -EOPNOTSUPP where user and kernel addresses of a
+ * page do not share the data cache; -EINTR and -ENOMEM, to be tried again.
+ */
+struct mmu_mirror_window *
+mmu_mirror_window_open(struct mmu_mirror_domain *domain, struct mm_struct *mm,
+		       unsigned long uaddr, unsigned long size, bool writable)
+{
+	unsigned long start = uaddr & PAGE_MASK;
+	struct mmu_mirror_window *window;
+	unsigned long end, npages;
+	int ret;
+
+	if (cpu_dcache_is_aliasing())
+		return ERR_PTR(-EOPNOTSUPP);
+	if (!size)
+		return ERR_PTR(-EINVAL);
+	if (check_add_overflow(uaddr, size, &end))
+		return ERR_PTR(-EOVERFLOW);
+	if (end > mm->task_size)
+		return ERR_PTR(-EINVAL);
+	npages = (PAGE_ALIGN(end) - start) >> PAGE_SHIFT;
+	if (npages > WINDOW_MAX_PAGES)
+		return ERR_PTR(-E2BIG);
+
+	window = kvzalloc(struct_size(window, kaddr, npages),
+			  GFP_KERNEL_ACCOUNT);
+	if (!window)
+		return ERR_PTR(-ENOMEM);
+	window->npages = npages;
+	window->domain = domain;
+	window->uaddr = uaddr;
+	window->size = size;
+	window->writable = writable;
+	window->hold_off = jiffies;
+	INIT_WORK(&window->fill, window_fill);
+
+	ret = mmu_range_mirror_insert(&window->mirror, mm, start,
+				      npages << PAGE_SHIFT, &window_ops, NULL);
+	if (ret) {
+		kvfree(window);
+		return ERR_PTR(ret);
+	}
+	atomic_inc(&domain->nr_windows);
+	return window;
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_window_open);
+
+/**
+ * mmu_mirror_window_close - close a window
+ * @window: the window, or NULL; no new reader can find it any more
+ *
+ * Readers that found it before may still be inside a section; they see no page
+ * of it by the time this returns, and it is freed after they are out. The
+ * notifier goes last: until the drain is over, an invalidation must find the
+ * mirror, and wait too.
+ *
+ * Context: process context, sleeps like mmu_range_mirror_remove().
+ */
+void mmu_mirror_window_close(struct mmu_mirror_window *window)
+{
+	if (!window)
+		return;
+	/* A reader's miss can no longer queue it. */
+	disable_work_sync(&window->fill);
+	mmu_range_mirror_lock(&window->mirror);
+	window_drop(window, 0, window->npages - 1);
+	mmu_range_mirror_unlock(&window->mirror);
+	mmu_mirror_domain_drain(window->domain);
+	inject(MMU_RANGE_MIRROR_CLOSED, &window->mirror);
+	mmu_range_mirror_remove(&window->mirror);
+	atomic_dec(&window->domain->nr_windows);
+	kvfree_rcu(window, rcu);
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_window_close);
+
+static void drain_masks_free(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		free_cpumask_var(per_cpu(drain_mask, cpu));
+}
+
+static int __init mmu_range_mirror_init(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		if (!zalloc_cpumask_var_node(&per_cpu(drain_mask, cpu),
+					     GFP_KERNEL, cpu_to_node(cpu)))
+			goto free_masks;
+	}
+	window_wq = alloc_workqueue("mmu_range_mirror", WQ_UNBOUND, 0);
+	if (!window_wq)
+		goto free_masks;
+	return 0;
+
+free_masks:
+	drain_masks_free();
+	return -ENOMEM;
+}
+subsys_initcall(mmu_range_mirror_init);
+
+static void __exit mmu_range_mirror_exit(void)
+{
+	destroy_workqueue(window_wq);
+	/* Domains are freed by a function of this module. */
+	rcu_barrier();
+	drain_masks_free();
+}
+module_exit(mmu_range_mirror_exit);
+
+MODULE_DESCRIPTION("Mirroring of user memory for secondary MMUs");
+MODULE_LICENSE("GPL");
