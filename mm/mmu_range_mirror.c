@@ -92,7 +92,9 @@ static bool mirror_drop(struct mmu_range_mirror *mirror,
 	inject(MMU_RANGE_MIRROR_NOTIFIED, mirror);
 	if (blockable || !mirror->lock.mutex)
 		mmu_range_mirror_lock(mirror);
-	else if (!mutex_trylock(mirror->lock.mutex))
+	else if (mutex_trylock(mirror->lock.mutex))
+		__acquire(mirror);
+	else
 		return false;
 	mmu_interval_set_seq(&mirror->notifier, cur_seq);
 	mirror->ops->invalidate(mirror, range);

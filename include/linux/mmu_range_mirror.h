@@ -163,11 +163,14 @@ int mmu_range_mirror_populate(struct mmu_range_mirror *mirror,
  * be done under the lock is said in DOC: locking.
  */
 static inline void mmu_range_mirror_lock(struct mmu_range_mirror *mirror)
+	__acquires(mirror)
 {
-	if (mirror->lock.mutex)
+	if (mirror->lock.mutex) {
 		mutex_lock(mirror->lock.mutex);
-	else
+		__acquire(mirror);
+	} else {
 		spin_lock(mirror->lock.spin);
+	}
 }
 
 /**
@@ -175,11 +178,14 @@ static inline void mmu_range_mirror_lock(struct mmu_range_mirror *mirror)
  * @mirror: the mirror
  */
 static inline void mmu_range_mirror_unlock(struct mmu_range_mirror *mirror)
+	__releases(mirror)
 {
-	if (mirror->lock.mutex)
+	if (mirror->lock.mutex) {
 		mutex_unlock(mirror->lock.mutex);
-	else
+		__release(mirror);
+	} else {
 		spin_unlock(mirror->lock.spin);
+	}
 }
 
 /**
