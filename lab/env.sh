@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+#
+# Sourced by every script of the lab: where things are, how to say what is
+# going on, and how to get a Debian package. Nothing is fetched or built here.
+
+set -eu
+
+LAB=$(cd "$(dirname "$0")" && pwd)
+case $LAB in
+*/lab) ;;
+*/lab/*) LAB=${LAB%/lab/*}/lab ;;
+esac
+REPO=${LAB%/lab}
+CACHE=${MRM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mmu_range_mirror}
+JOBS=${JOBS:-$(nproc)}
+export LAB REPO CACHE JOBS
+mkdir -p "$CACHE"
+
+# Progress goes to stderr: stdout is for results (KTAP) or a resulting path.
+say() {
+	printf '%s\n' "lab: $*" >&2
+}
+
+die() {
+	say "$*"
+	exit 1
+}
+
+as_root() {
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	else
+		sudo "$@"
+	fi
+}
+
+# have_candidate PKG: do the package lists, if there are any, offer PKG?
+have_candidate() {
+	apt-cache policy "$1" 2>/dev/null |
+		grep -q '^  Candidate: [^(]'
+}
+
+update_lists() {
+	say "apt-get update"
+	as_root apt-get -qq update >&2
+}
+
+# need PKG...: install what is missing, quietly. Several tiers may want to at
+# the same time; they queue here rather than fail on dpkg's lock.
+need() {
+	missing=
+	for pkg in "$@"; do
+		status=$(dpkg-query -W -f '${db:Status-Status}' "$pkg" \
+			2>/dev/null) || status=
+		[ "$status" = installed ] || missing="$missing $pkg"
+	done
+	[ -n "$missing" ] || return 0
+	for pkg in $missing; do
+		have_candidate "$pkg" || { update_lists; break; }
+	done
+	say "installing$missing"
+	install_missing || { update_lists; install_missing; } ||
+		die "cannot install$missing"
+}
+
+install_missing() {
+	# $missing is a list on purpose.
+	# shellcheck disable=SC2086
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
+		--no-install-recommends -o DPkg::Lock::Timeout=600 \
+		install $missing >"$CACHE/apt-install.log" 2>&1 || {
+		tail -n 5 "$CACHE/apt-install.log" >&2
+		return 1
+	}
+}
+
+# What every kernel or module build takes.
+need_build() {
+	need gcc make libc6-dev flex bison bc libelf-dev libssl-dev ccache \
+		xz-utils cpio kmod patch perl python3 rsync
+}
+
+# One at a time, for whatever produces $1 in the cache.
+locked() {
+	exec 9>"$CACHE/.lock-$1"
+	flock 9
+}
+
+# ksrc BASE: the user's own source, if it belongs to BASE. What has two-pass
+# notifiers is treated as 7.3, everything older as 6.12.
+ksrc() {
+	[ -n "${KSRC:-}" ] || return 1
+	[ -f "$KSRC/include/linux/mmu_notifier.h" ] ||
+		die "KSRC=$KSRC is no kernel source"
+	if grep -q invalidate_finish "$KSRC/include/linux/mmu_notifier.h"; then
+		[ "$1" = 7.3 ]
+	else
+		[ "$1" = 6.12 ]
+	fi || return 1
+	(cd "$KSRC" && pwd)
+}
+
+# The unpacked stock kernel's release, after lab/fetch.sh stock.
+stock_release() {
+	basename "$CACHE"/stock/boot/vmlinuz-* | sed s/^vmlinuz-//
+}

@@ -1,0 +1,168 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# lab/fetch.sh src-6.12 | src-7.3 | stock | herd
+#
+# Fetch one thing from Debian's archive into the cache, unless it is there, and
+# print its path. Nothing but tools is ever installed: packages are unpacked
+# into a directory, which appears under its name only when it is complete.
+# KSRC=/path/to/linux stands in for the source package of its version.
+
+# shellcheck source=lab/env.sh
+. "$(dirname "$0")/env.sh"
+
+TMP=$CACHE/.fetch.$$
+trap 'rm -rf "$TMP"' EXIT
+trap 'exit 1' HUP INT TERM
+
+# The mirror that this machine takes its own Debian from.
+mirror() {
+	# shellcheck disable=SC1091
+	. /etc/os-release
+	# The format's variables are apt's.
+	# shellcheck disable=SC2016
+	apt-get indextargets --format '$(SITE) $(RELEASE)' |
+		awk -v codename="${VERSION_CODENAME:-stable}" '
+		$2 == codename || $2 == "stable" || $2 == "oldstable" {
+			print $1
+			exit
+		}'
+}
+
+# apt on a private root, for suites that the machine does not have configured:
+# nothing from them can ever be installed by accident.
+private_apt() {
+	apt-get -qq -o Dir::Etc::sourcelist="$APT/sources.list" \
+		-o Dir::Etc::sourceparts=/dev/null \
+		-o Dir::State::Lists="$APT/lists" \
+		-o Dir::Cache::Archives="$APT/archives" \
+		-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= \
+		-o APT::Sandbox::User= "$@"
+}
+
+# Each fetcher has a root of its own: what it needs no more is not downloaded,
+# and two may run at once.
+private_root() {
+	APT=$CACHE/apt/$1
+	mkdir -p "$APT/lists/partial" "$APT/archives/partial"
+	site=$(mirror)
+	[ -n "$site" ] || die "no Debian mirror among apt's index targets"
+	key=/usr/share/keyrings/debian-archive-keyring.gpg
+	echo "deb [signed-by=$key] $site $1 main" >"$APT/sources.list"
+	private_apt update >&2
+}
+
+# download APT-COMMAND PKG...: into the cache's deb/, newest version. Leaves
+# the names of the files in $DEBS.
+download() {
+	apt=$1
+	shift
+	mkdir -p "$CACHE/deb" "$TMP/deb"
+	say "downloading $*"
+	(cd "$TMP/deb" && "$apt" download "$@" >&2) ||
+		die "cannot download $*"
+	DEBS=$(cd "$TMP/deb" && ls)
+	mv "$TMP"/deb/* "$CACHE/deb"
+}
+
+system_apt() {
+	apt-get -qq -o APT::Sandbox::User= "$@"
+}
+
+# publish NAME: what was made in $TMP/out becomes the cache's NAME, and its
+# packages are not needed any more.
+publish() {
+	mkdir -p "$CACHE/$(dirname "$1")"
+	rm -rf "${CACHE:?}/$1"
+	mv "$TMP/out" "$CACHE/$1"
+	for deb in $DEBS; do
+		rm -f "$CACHE/deb/$deb"
+	done
+}
+
+unpack_source() {
+	need xz-utils
+	say "unpacking $DEBS"
+	mkdir -p "$TMP/out"
+	dpkg-deb --fsys-tarfile "$CACHE/deb/$DEBS" |
+		tar -xO --wildcards './usr/src/linux-source-*.tar.xz' |
+		tar -xJ --strip-components=1 -C "$TMP/out"
+}
+
+fetch_src() {
+	if ksrc "$1"; then
+		return
+	fi
+	locked "src-$1"
+	if [ ! -d "$CACHE/src/$1" ]; then
+		case $1 in
+		6.12)
+			have_candidate linux-source-6.12 || update_lists
+			download system_apt linux-source-6.12
+			;;
+		*)
+			private_root trixie-backports
+			download private_apt "linux-source-$1"
+			;;
+		esac
+		unpack_source
+		publish "src/$1"
+	fi
+	echo "$CACHE/src/$1"
+}
+
+newest_headers() {
+	apt-cache search --names-only '^linux-headers-6\.12\..*-cloud-amd64$' |
+		cut -d' ' -f1 | sort -V | tail -n 1
+}
+
+fetch_stock() {
+	locked stock
+	if [ ! -d "$CACHE/stock" ]; then
+		headers=$(newest_headers)
+		if [ -z "$headers" ]; then
+			update_lists
+			headers=$(newest_headers)
+		fi
+		[ -n "$headers" ] || die "no 6.12 cloud kernel in apt's lists"
+		release=${headers#linux-headers-}
+		abi=${release%-cloud-amd64}
+		download system_apt "$headers" "linux-headers-$abi-common" \
+			"linux-kbuild-$abi" "linux-image-$release-unsigned"
+		say "unpacking the stock kernel $release"
+		mkdir -p "$TMP/out"
+		for deb in $DEBS; do
+			dpkg-deb -x "$CACHE/deb/$deb" "$TMP/out"
+		done
+		# The headers expect themselves under /usr/src.
+		# shellcheck disable=SC2016
+		echo 'include $(dir $(lastword $(MAKEFILE_LIST)))../'"linux-headers-$abi-common/Makefile" \
+			>"$TMP/out/usr/src/$headers/Makefile"
+		depmod -b "$TMP/out" "$release"
+		publish stock
+	fi
+	echo "$CACHE/stock"
+}
+
+# herd7 is in sid only: its binaries run with sid's own C library.
+fetch_herd() {
+	locked herd
+	if [ ! -d "$CACHE/herd" ]; then
+		private_root sid
+		download private_apt herdtools7 libc6 libgmp10
+		mkdir -p "$TMP/out"
+		for deb in $DEBS; do
+			dpkg-deb -x "$CACHE/deb/$deb" "$TMP/out"
+		done
+		publish herd
+	fi
+	echo "$CACHE/herd"
+}
+
+[ "$(uname -m)" = x86_64 ] || die "the lab runs on x86-64 only"
+case ${1:-} in
+src-*) fetch_src "${1#src-}" ;;
+stock) need kmod xz-utils; fetch_stock ;;
+herd) fetch_herd ;;
+*) die "usage: lab/fetch.sh src-6.12|src-7.3|stock|herd" ;;
+esac
