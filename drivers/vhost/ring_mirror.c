@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * vhost's rings through kernel pointers: opening, closing and counting.
+ *
+ * Each virtqueue has a domain, its worker being the reader, and a window onto
+ * each ring part: descriptors, available and used ring. The accesses are in
+ * ring_mirror.h and go through a window where there is one, else through
+ * uaccess.
+ *
+ * Opening and closing a window waits for invalidations to end, and vq->mutex is
+ * held across faults that an invalidation may be all that ends. So neither is
+ * ever done under it: vhost_ring_mirror_want() only says what is wanted, and a
+ * work item, which takes neither vq->mutex nor the device's, sees to it.
+ * Meanwhile the worker uses uaccess. The invalidator takes none of the locks
+ * here.
+ */
+#include <linux/debugfs.h>
+#include <linux/module.h>
+#include <linux/sched.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+
+#include "ring_mirror.h"
+
+/* How long to leave it after an opening that may succeed later. */
+#define OPEN_REST_MIN	max(1UL, HZ / 100UL)
+#define OPEN_REST_MAX	(4UL * HZ)
+
+bool vhost_ring_mirror_on __read_mostly = true;
+EXPORT_SYMBOL_GPL(vhost_ring_mirror_on);
+
+static struct workqueue_struct *mirror_wq;
+static struct dentry *mirror_debugfs;
+
+/* All mirrors, the sums over those that are gone, and the device numbers. */
+static DEFINE_MUTEX(mirrors_lock);
+static LIST_HEAD(mirrors);
+static struct vhost_ring_stats mirrors_closed[VHOST_NUM_ADDRS];
+static unsigned int mirrors_last_id;
+
+/*
+ * Not param_set_bool() on the variable: workers read it meanwhile. Each access
+ * looks, and both ways lead to the same memory, so nothing else need be done;
+ * the next vhost_ring_mirror_want() closes or reopens the windows.
+ */
+static int param_set_on(const char *val, const struct kernel_param *kp)
+{
+	bool on;
+	int ret;
+
+	ret = kstrtobool(val, &on);
+	if (!ret)
+		WRITE_ONCE(*(bool *)kp->arg, on);
+	return ret;
+}
+
+const struct kernel_param_ops vhost_ring_mirror_param_ops = {
+	.set = param_set_on,
+	.get = param_get_bool,
+};
+EXPORT_SYMBOL_GPL(vhost_ring_mirror_param_ops);
+
+/* What the accesses rely on; user space is only held to part of it. */
+static unsigned long part_align(enum vhost_uaddr_type type)
+{
+	switch (type) {
+	case VHOST_ADDR_DESC:
+		return VRING_DESC_ALIGN_SIZE;
+	case VHOST_ADDR_AVAIL:
+		return VRING_AVAIL_ALIGN_SIZE;
+	default:
+		return VRING_USED_ALIGN_SIZE;
+	}
+}
+
+static bool span_equal(struct vhost_ring_span a, struct vhost_ring_span b)
+{
+	return a.size == b.size && (!a.size || a.uaddr == b.uaddr);
+}
+
+/* Might opening the same window work another time? */
+static bool part_may_retry(struct vhost_ring_part *part)
+{
+	return part->error == -EINTR || part->error == -ENOMEM;
+}
+
+static bool part_retry_due(struct vhost_ring_part *part)
+{
+	return part_may_retry(part) && time_after_eq(jiffies, part->retry_at);
+}
+
+/* Add to @stats what @window has seen. */
+static void stats_add_window(struct vhost_ring_stats *stats,
+			     struct mmu_mirror_window *window)
+{
+	int event;
+
+	if (!window)
+		return;
+	stats->fills += READ_ONCE(window->fills);
+	stats->collisions += READ_ONCE(window->collisions);
+	stats->installed += READ_ONCE(window->installed);
+	for (event = 0; event < MMU_MIRROR_NR_EVENTS; event++)
+		stats->drops[event] += READ_ONCE(window->drops[event]);
+}
+
+static void stats_add(struct vhost_ring_stats *sum,
+		      const struct vhost_ring_stats *stats)
+{
+	int event;
+
+	sum->mirrored += stats->mirrored;
+	sum->fallback += stats->fallback;
+	sum->fills += stats->fills;
+	sum->collisions += stats->collisions;
+	sum->installed += stats->installed;
+	for (event = 0; event < MMU_MIRROR_NR_EVENTS; event++)
+		sum->drops[event] += stats->drops[event];
+	sum->worst_wait_ns = max(sum->worst_wait_ns, stats->worst_wait_ns);
+}
+
+/* What has been seen of a ring part so far. */
+static void part_stats(struct vhost_ring_mirror *mirror,
+		       enum vhost_uaddr_type type,
+		       struct vhost_ring_stats *stats)
+{
+	struct vhost_ring_part *part = &mirror->part[type];
+
+	/* The lock keeps the window from being closed, and counted twice. */
+	spin_lock(&mirror->lock);
+	*stats = part->closed;
+	stats_add_window(stats, part->window);
+	if (mirror->domain)
+		stats->worst_wait_ns =
+			atomic_long_read(&mirror->domain->worst_wait_ns);
+	spin_unlock(&mirror->lock);
+	stats->mirrored = READ_ONCE(part->mirrored);
+	stats->fallback = READ_ONCE(part->fallback);
+}
+
+static struct mmu_mirror_window *part_open(struct vhost_ring_mirror *mirror,
+					   enum vhost_uaddr_type type,
+					   struct vhost_ring_span span)
+{
+	struct mmu_mirror_domain *domain = mirror->domain;
+	struct mmu_mirror_window *window;
+
+	if (!domain) {
+		domain = mmu_mirror_domain_alloc();
+		if (!domain)
+			return ERR_PTR(-ENOMEM);
+		spin_lock(&mirror->lock);
+		mirror->domain = domain;
+		spin_unlock(&mirror->lock);
+	}
+	window = mmu_mirror_window_open(domain, mirror->mm, span.uaddr,
+					span.size, type == VHOST_ADDR_USED);
+	if (!IS_ERR(window))
+		mmu_mirror_window_prefetch(window);
+	return window;
+}
+
+/*
+ * Have @part's window be @window, opened on @span, or an error. Return the
+ * window to close, which is @window itself if something else is wanted by now.
+ */
+static struct mmu_mirror_window *part_publish(struct vhost_ring_part *part,
+					      struct vhost_ring_span span,
+					      struct mmu_mirror_window *window)
+{
+	struct mmu_mirror_window *old = part->window;
+
+	if (!span_equal(part->want, span))
+		return IS_ERR(window) ? NULL : window;
+
+	stats_add_window(&part->closed, old);
+	part->have = span;
+	part->error = PTR_ERR_OR_ZERO(window);
+	part->window = part->error ? NULL : window;
+	if (part_may_retry(part))
+		part->backoff = clamp(part->backoff * 2, OPEN_REST_MIN,
+				      OPEN_REST_MAX);
+	else
+		part->backoff = 0;
+	part->retry_at = jiffies + part->backoff;
+	return old;
+}
+
+/* Make what is wanted of a ring part so. Without vq->mutex. */
+static void part_settle(struct vhost_ring_mirror *mirror,
+			enum vhost_uaddr_type type)
+{
+	struct vhost_ring_part *part = &mirror->part[type];
+	struct mmu_mirror_window *window = NULL;
+	struct vhost_ring_span span;
+	bool settled;
+
+	spin_lock(&mirror->lock);
+	span = part->want;
+	settled = span_equal(part->have, span) && !part_retry_due(part);
+	spin_unlock(&mirror->lock);
+	if (settled)
+		return;
+
+	if (span.size)
+		window = part_open(mirror, type, span);
+	spin_lock(&mirror->lock);
+	window = part_publish(part, span, window);
+	spin_unlock(&mirror->lock);
+	/* No access goes through it: whoever changed @want saw to that. */
+	mmu_mirror_window_close(window);
+}
+
+static void mirror_work(struct work_struct *work)
+{
+	struct vhost_ring_mirror *mirror =
+		container_of(work, struct vhost_ring_mirror, work);
+	int type;
+
+	for (type = 0; type < VHOST_NUM_ADDRS; type++)
+		part_settle(mirror, type);
+}
+
+/* A number for the device: one that another of its queues has, or the next. */
+static unsigned int mirror_device_id(struct vhost_dev *dev)
+{
+	struct vhost_ring_mirror *mirror;
+
+	list_for_each_entry(mirror, &mirrors, list)
+		if (mirror->dev == dev)
+			return mirror->id;
+	return ++mirrors_last_id;
+}
+
+static struct vhost_ring_mirror *mirror_alloc(struct vhost_virtqueue *vq)
+{
+	struct vhost_dev *dev = vq->dev;
+	struct vhost_ring_mirror *mirror;
+
+	mirror = kzalloc(sizeof(*mirror), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	if (!mirror)
+		return NULL;
+	spin_lock_init(&mirror->lock);
+	INIT_WORK(&mirror->work, mirror_work);
+	mirror->mm = dev->mm;
+	mirror->dev = dev;
+	mirror->pid = task_tgid_nr(current);
+	while (dev->vqs[mirror->index] != vq)
+		mirror->index++;
+
+	mutex_lock(&mirrors_lock);
+	mirror->id = mirror_device_id(dev);
+	list_add_tail(&mirror->list, &mirrors);
+	mutex_unlock(&mirrors_lock);
+	return mirror;
+}
+
+/*
+ * Windows are for workers that run on the mm that the device holds. A device
+ * without workers holds none, and has no rings that vhost reads either.
+ */
+static bool mirror_possible(struct vhost_dev *dev)
+{
+	return READ_ONCE(vhost_ring_mirror_on) && dev->use_worker && dev->mm &&
+	       dev->mm == current->mm;
+}
+
+/**
+ * vhost_ring_mirror_want - say where a ring part is
+ * @vq: the queue
+ * @type: the ring part
+ * @uaddr: its first byte, translated; NULL if it is not in one piece
+ * @size: its bytes
+ *
+ * Called before each run of a queue. If a window is open on just that, accesses
+ * use it from now on; else the work is asked to open one, and they use uaccess.
+ * To want the present window again takes back what was asked for meanwhile.
+ *
+ * Context: under vq->mutex, by somebody on the owner's mm. Never waits for an
+ * invalidation.
+ * Cost: two comparisons while nothing changes.
+ */
+void vhost_ring_mirror_want(struct vhost_virtqueue *vq,
+			    enum vhost_uaddr_type type,
+			    const void __user *uaddr, size_t size)
+{
+	struct vhost_ring_mirror *mirror = vq->mirror;
+	struct vhost_ring_span span = { (unsigned long)uaddr, size };
+	struct vhost_ring_part *part;
+	bool queue;
+
+	if (!mirror_possible(vq->dev) || !uaddr ||
+	    !IS_ALIGNED(span.uaddr, part_align(type)))
+		span.size = 0;
+	if (!mirror) {
+		if (!span.size)
+			return;
+		mirror = mirror_alloc(vq);
+		if (!mirror)
+			return;
+		vq->mirror = mirror;
+	}
+	part = &mirror->part[type];
+	if (likely(part->use && part->use->uaddr == span.uaddr &&
+		   part->use->size == span.size))
+		return;
+
+	spin_lock(&mirror->lock);
+	if (!span_equal(part->want, span))
+		part->backoff = 0;
+	part->want = span;
+	if (span_equal(part->have, span)) {
+		part->use = part->window;
+		queue = part_retry_due(part);
+	} else {
+		part->use = NULL;
+		queue = true;
+	}
+	spin_unlock(&mirror->lock);
+	if (queue)
+		queue_work(mirror_wq, &mirror->work);
+}
+EXPORT_SYMBOL_GPL(vhost_ring_mirror_want);
+
+static void mirror_free(struct vhost_ring_mirror *mirror)
+{
+	struct vhost_ring_stats stats[VHOST_NUM_ADDRS];
+	int type;
+
+	cancel_work_sync(&mirror->work);
+	for (type = 0; type < VHOST_NUM_ADDRS; type++)
+		part_stats(mirror, type, &stats[type]);
+
+	mutex_lock(&mirrors_lock);
+	list_del(&mirror->list);
+	for (type = 0; type < VHOST_NUM_ADDRS; type++)
+		stats_add(&mirrors_closed[type], &stats[type]);
+	mutex_unlock(&mirrors_lock);
+
+	for (type = 0; type < VHOST_NUM_ADDRS; type++)
+		mmu_mirror_window_close(mirror->part[type].window);
+	mmu_mirror_domain_destroy(mirror->domain);
+	kfree(mirror);
+}
+
+/**
+ * vhost_ring_mirror_cleanup - close all windows of a device
+ * @dev: the device: its workers have stopped, it still holds the mm
+ *
+ * Also of one that never had any, or an mm.
+ *
+ * Context: process context; sleeps until the invalidations in progress end.
+ */
+void vhost_ring_mirror_cleanup(struct vhost_dev *dev)
+{
+	int i;
+
+	for (i = 0; i < dev->nvqs; i++) {
+		struct vhost_virtqueue *vq = dev->vqs[i];
+		struct vhost_ring_mirror *mirror = vq->mirror;
+
+		vq->mirror = NULL;
+		if (mirror)
+			mirror_free(mirror);
+	}
+}
+EXPORT_SYMBOL_GPL(vhost_ring_mirror_cleanup);
+
+static const char * const part_names[] = {
+	[VHOST_ADDR_DESC] = "desc",
+	[VHOST_ADDR_AVAIL] = "avail",
+	[VHOST_ADDR_USED] = "used",
+};
+
+static const char * const event_names[] = {
+	[MMU_NOTIFY_UNMAP] = "unmap",
+	[MMU_NOTIFY_CLEAR] = "clear",
+	[MMU_NOTIFY_PROTECTION_VMA] = "protection_vma",
+	[MMU_NOTIFY_PROTECTION_PAGE] = "protection_page",
+	[MMU_NOTIFY_SOFT_DIRTY] = "soft_dirty",
+	[MMU_NOTIFY_RELEASE] = "release",
+	[MMU_NOTIFY_MIGRATE] = "migrate",
+	[MMU_NOTIFY_EXCLUSIVE] = "exclusive",
+};
+
+static_assert(ARRAY_SIZE(event_names) == MMU_MIRROR_NR_EVENTS);
+
+static void show_stats(struct seq_file *seq, enum vhost_uaddr_type type,
+		       const struct vhost_ring_stats *stats)
+{
+	int event;
+
+	seq_printf(seq, " part=%s mirrored=%lu fallback=%lu drops=",
+		   part_names[type], stats->mirrored, stats->fallback);
+	for (event = 0; event < MMU_MIRROR_NR_EVENTS; event++)
+		seq_printf(seq, "%s%s:%lu", event ? "," : "",
+			   event_names[event], stats->drops[event]);
+	seq_printf(seq,
+		   " fills=%lu collisions=%lu installed=%lu worst_wait_ns=%ld\n",
+		   stats->fills, stats->collisions, stats->installed,
+		   stats->worst_wait_ns);
+}
+
+/* One line for each ring part of each queue; last, what has been closed. */
+static int mirrors_show(struct seq_file *seq, void *unused)
+{
+	struct vhost_ring_mirror *mirror;
+	struct vhost_ring_stats stats;
+	int type;
+
+	mutex_lock(&mirrors_lock);
+	list_for_each_entry(mirror, &mirrors, list) {
+		for (type = 0; type < VHOST_NUM_ADDRS; type++) {
+			part_stats(mirror, type, &stats);
+			seq_printf(seq, "pid=%d dev=%u vq=%d", mirror->pid,
+				   mirror->id, mirror->index);
+			show_stats(seq, type, &stats);
+		}
+	}
+	for (type = 0; type < VHOST_NUM_ADDRS; type++) {
+		seq_puts(seq, "pid=0 closed");
+		show_stats(seq, type, &mirrors_closed[type]);
+	}
+	mutex_unlock(&mirrors_lock);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(mirrors);
+
+static int __init vhost_ring_mirror_module_init(void)
+{
+	mirror_wq = alloc_workqueue("vhost_ring_mirror", WQ_UNBOUND, 0);
+	if (!mirror_wq)
+		return -ENOMEM;
+	mirror_debugfs = debugfs_create_file("vhost_ring_mirror", 0444, NULL,
+					     NULL, &mirrors_fops);
+	return 0;
+}
+module_init(vhost_ring_mirror_module_init);
+
+static void __exit vhost_ring_mirror_module_exit(void)
+{
+	debugfs_remove(mirror_debugfs);
+	destroy_workqueue(mirror_wq);
+}
+module_exit(vhost_ring_mirror_module_exit);
+
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("vhost's rings through kernel pointers");

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * vhost's rings through kernel pointers: the accesses, which are inline.
+ *
+ * What opens and closes the windows is in ring_mirror.c. What an access does
+ * where there is no window is vhost.c's own: uaccess, as ever.
+ */
+#ifndef _VHOST_RING_MIRROR_H
+#define _VHOST_RING_MIRROR_H
+
+#include "vhost.h"
+
+#ifdef CONFIG_VHOST_RING_MIRROR
+
+#include <linux/list.h>
+#include <linux/mmu_range_mirror.h>
+#include <linux/moduleparam.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+
+/**
+ * struct vhost_ring_span - where a ring part is in the owner's address space
+ * @uaddr: its first byte; already translated, where there is an IOTLB
+ * @size: its bytes; 0: nowhere that a window could be opened on
+ *
+ * With the mm, which a mirror never changes, and the access, which follows from
+ * the part, this is all that a window depends on. The ring's own base is no
+ * part of it: accesses are made by their offset from the base of the moment.
+ */
+struct vhost_ring_span {
+	unsigned long uaddr;
+	unsigned long size;
+};
+
+/**
+ * struct vhost_ring_stats - what the windows of one ring part have seen
+ * @mirrored: accesses through a window
+ * @fallback: accesses through uaccess
+ * @fills: runs of the windows' fill work
+ * @collisions: lookups that an invalidation made void
+ * @installed: pages installed
+ * @drops: invalidations that dropped a page, by event
+ * @worst_wait_ns: longest wait for the queue's readers
+ */
+struct vhost_ring_stats {
+	unsigned long mirrored;
+	unsigned long fallback;
+	unsigned long fills;
+	unsigned long collisions;
+	unsigned long installed;
+	unsigned long drops[MMU_MIRROR_NR_EVENTS];
+	long worst_wait_ns;
+};
+
+/**
+ * struct vhost_ring_part - one of a queue's three ring parts
+ * @use: the window that accesses go through, or NULL. Never one that the work
+ *	is about to close: only the holder of vq->mutex changes @want, and sets
+ *	@use only while @want is what @window was opened for.
+ * @mirrored: accesses through a window
+ * @fallback: accesses through uaccess
+ * @want: what a window is wanted on
+ * @have: what @window was opened on, or could not be opened on
+ * @window: the open window, or NULL
+ * @error: why there is none
+ * @retry_at: jiffies before which a failed opening is not repeated
+ * @backoff: how far @retry_at was last pushed
+ * @closed: what the closed windows of this part have seen
+ *
+ * @use and the two counters belong to vq->mutex; the rest to the mirror's lock,
+ * and @want is changed under both.
+ */
+struct vhost_ring_part {
+	struct mmu_mirror_window *use;
+	unsigned long mirrored;
+	unsigned long fallback;
+	struct vhost_ring_span want;
+	struct vhost_ring_span have;
+	struct mmu_mirror_window *window;
+	int error;
+	unsigned long retry_at;
+	unsigned long backoff;
+	struct vhost_ring_stats closed;
+};
+
+/**
+ * struct vhost_ring_mirror - a queue's windows
+ * @part: its ring parts
+ * @lock: see &struct vhost_ring_part
+ * @mm: the owner's; the device holds mm_users until the mirror is gone
+ * @domain: the readers, which is the queue's worker; made by @work
+ * @work: opens and closes windows
+ * @list: all mirrors, for reporting
+ * @dev: the device, to tell queues of one device by; not dereferenced
+ * @pid: thread group of the worker
+ * @id: the same for all queues of a device
+ * @index: the queue's number
+ */
+struct vhost_ring_mirror {
+	struct vhost_ring_part part[VHOST_NUM_ADDRS];
+	spinlock_t lock; /* innermost, never taken by the invalidator */
+	struct mm_struct *mm;
+	struct mmu_mirror_domain *domain;
+	struct work_struct work;
+	struct list_head list;
+	struct vhost_dev *dev;
+	pid_t pid;
+	unsigned int id;
+	int index;
+};
+
+extern bool vhost_ring_mirror_on;
+extern const struct kernel_param_ops vhost_ring_mirror_param_ops;
+
+void vhost_ring_mirror_want(struct vhost_virtqueue *vq,
+			    enum vhost_uaddr_type type,
+			    const void __user *uaddr, size_t size);
+void vhost_ring_mirror_cleanup(struct vhost_dev *dev);
+
+/* Before anything else is done to a queue. */
+static inline void vhost_ring_mirror_init(struct vhost_virtqueue *vq)
+{
+	vq->mirror = NULL;
+}
+
+/*
+ * The ring's address, translation or size may have changed: no access goes
+ * through a window before the next vhost_ring_mirror_want(). Windows stay open,
+ * because it may well ask for the same ones.
+ */
+static inline void vhost_ring_mirror_reset(struct vhost_virtqueue *vq)
+{
+	struct vhost_ring_mirror *mirror = vq->mirror;
+	int type;
+
+	if (!mirror)
+		return;
+	for (type = 0; type < VHOST_NUM_ADDRS; type++)
+		mirror->part[type].use = NULL;
+}
+
+/* The window to go through, or NULL. Under vq->mutex. */
+static __always_inline struct mmu_mirror_window *
+vhost_ring_window(struct vhost_virtqueue *vq, enum vhost_uaddr_type type)
+{
+	if (!vq->mirror || !READ_ONCE(vhost_ring_mirror_on))
+		return NULL;
+	return vq->mirror->part[type].use;
+}
+
+static __always_inline unsigned long
+vhost_ring_offset(struct vhost_virtqueue *vq, enum vhost_uaddr_type type,
+		  const void __user *ptr)
+{
+	unsigned long base;
+
+	if (type == VHOST_ADDR_DESC)
+		base = (unsigned long)vq->desc;
+	else if (type == VHOST_ADDR_AVAIL)
+		base = (unsigned long)vq->avail;
+	else
+		base = (unsigned long)vq->used;
+	return (unsigned long)ptr - base;
+}
+
+/* Count an access. The reader of the counts holds no lock. */
+static __always_inline bool
+vhost_ring_count(struct vhost_virtqueue *vq, enum vhost_uaddr_type type,
+		 bool mirrored)
+{
+	struct vhost_ring_part *part;
+
+	if (unlikely(!vq->mirror))
+		return false;
+	part = &vq->mirror->part[type];
+	if (likely(mirrored))
+		WRITE_ONCE(part->mirrored, part->mirrored + 1);
+	else
+		WRITE_ONCE(part->fallback, part->fallback + 1);
+	return mirrored;
+}
+
+/**
+ * vhost_ring_get16 - read a field of a ring
+ * @vq: the queue
+ * @type: the ring part
+ * @val: where to put it
+ * @ptr: its address, as vhost.c knows it
+ *
+ * Like all of these, once and in one piece, and not ordered against anything:
+ * vhost.c's own barriers do that, for uaccess as for this.
+ *
+ * Context: under vq->mutex.
+ * Cost: a section, see mmu_mirror_enter(), and one increment.
+ * Return: true if done; false: use uaccess.
+ */
+static __always_inline bool
+vhost_ring_get16(struct vhost_virtqueue *vq, enum vhost_uaddr_type type,
+		 __virtio16 *val, const __virtio16 __user *ptr)
+{
+	struct mmu_mirror_window *window = vhost_ring_window(vq, type);
+	const __virtio16 *p;
+
+	if (unlikely(!window))
+		return vhost_ring_count(vq, type, false);
+	mmu_mirror_enter(window->domain);
+	p = mmu_mirror_window_ptr(window, vhost_ring_offset(vq, type, ptr),
+				  sizeof(*p));
+	if (likely(p))
+		*val = READ_ONCE(*p);
+	mmu_mirror_exit(window->domain);
+	return vhost_ring_count(vq, type, p);
+}
+
+/**
+ * vhost_ring_put16 - write a field of the used ring
+ * @vq: the queue
+ * @val: the value
+ * @ptr: the field's address, as vhost.c knows it
+ *
+ * Context: under vq->mutex.
+ * Return: true if done; false: use uaccess.
+ */
+static __always_inline bool
+vhost_ring_put16(struct vhost_virtqueue *vq, __virtio16 val,
+		 __virtio16 __user *ptr)
+{
+	enum vhost_uaddr_type type = VHOST_ADDR_USED;
+	struct mmu_mirror_window *window = vhost_ring_window(vq, type);
+	__virtio16 *p;
+
+	if (unlikely(!window))
+		return vhost_ring_count(vq, type, false);
+	mmu_mirror_enter(window->domain);
+	p = mmu_mirror_window_ptr(window, vhost_ring_offset(vq, type, ptr),
+				  sizeof(*p));
+	if (likely(p))
+		WRITE_ONCE(*p, val);
+	mmu_mirror_exit(window->domain);
+	return vhost_ring_count(vq, type, p);
+}
+
+/**
+ * vhost_ring_get_desc - read a descriptor
+ * @vq: the queue
+ * @desc: where to put it
+ * @ptr: its address, as vhost.c knows it
+ * @size: its size
+ *
+ * Each field is read once: the copy is what vhost checks and uses.
+ *
+ * Context: under vq->mutex.
+ * Return: true if done; false: use uaccess.
+ */
+static __always_inline bool
+vhost_ring_get_desc(struct vhost_virtqueue *vq, struct vring_desc *desc,
+		    const void __user *ptr, unsigned int size)
+{
+	enum vhost_uaddr_type type = VHOST_ADDR_DESC;
+	struct mmu_mirror_window *window = vhost_ring_window(vq, type);
+	const struct vring_desc *p;
+
+	if (unlikely(!window || size != sizeof(*desc)))
+		return vhost_ring_count(vq, type, false);
+	mmu_mirror_enter(window->domain);
+	p = mmu_mirror_window_ptr(window, vhost_ring_offset(vq, type, ptr),
+				  sizeof(*p));
+	if (likely(p)) {
+		desc->addr = READ_ONCE(p->addr);
+		desc->len = READ_ONCE(p->len);
+		desc->flags = READ_ONCE(p->flags);
+		desc->next = READ_ONCE(p->next);
+	}
+	mmu_mirror_exit(window->domain);
+	return vhost_ring_count(vq, type, p);
+}
+
+/**
+ * vhost_ring_put_used - write used elements
+ * @vq: the queue
+ * @ptr: the first one's address, as vhost.c knows it
+ * @from: the elements
+ * @size: bytes of them
+ *
+ * The guest looks at none of them before the used index says so, so they may
+ * be written in halves: an element can straddle two pages, and its halves,
+ * which are aligned, cannot. Where a later page is absent, uaccess writes the
+ * earlier elements once more.
+ *
+ * Context: under vq->mutex.
+ * Return: true if all of them were written; false: use uaccess.
+ */
+static __always_inline bool
+vhost_ring_put_used(struct vhost_virtqueue *vq, const void __user *ptr,
+		    const void *from, unsigned int size)
+{
+	enum vhost_uaddr_type type = VHOST_ADDR_USED;
+	struct mmu_mirror_window *window = vhost_ring_window(vq, type);
+	unsigned long offset = vhost_ring_offset(vq, type, ptr);
+	const u32 *half = from;
+
+	if (unlikely(!window || size % sizeof(*half)))
+		return vhost_ring_count(vq, type, false);
+	mmu_mirror_enter(window->domain);
+	while (size) {
+		unsigned int room = PAGE_SIZE -
+				    offset_in_page(window->uaddr + offset);
+		unsigned int n = min(size, room);
+		u32 *p = mmu_mirror_window_ptr(window, offset, n);
+
+		if (unlikely(!p))
+			break;
+		offset += n;
+		size -= n;
+		for (; n; n -= sizeof(*half))
+			WRITE_ONCE(*p++, *half++);
+	}
+	mmu_mirror_exit(window->domain);
+	return vhost_ring_count(vq, type, !size);
+}
+
+#else /* !CONFIG_VHOST_RING_MIRROR */
+
+static inline void vhost_ring_mirror_want(struct vhost_virtqueue *vq,
+					  enum vhost_uaddr_type type,
+					  const void __user *uaddr, size_t size)
+{
+}
+
+static inline void vhost_ring_mirror_cleanup(struct vhost_dev *dev)
+{
+}
+
+static inline void vhost_ring_mirror_init(struct vhost_virtqueue *vq)
+{
+}
+
+static inline void vhost_ring_mirror_reset(struct vhost_virtqueue *vq)
+{
+}
+
+static inline bool vhost_ring_get16(struct vhost_virtqueue *vq,
+				    enum vhost_uaddr_type type,
+				    __virtio16 *val,
+				    const __virtio16 __user *ptr)
+{
+	return false;
+}
+
+static inline bool vhost_ring_put16(struct vhost_virtqueue *vq, __virtio16 val,
+				    __virtio16 __user *ptr)
+{
+	return false;
+}
+
+static inline bool vhost_ring_get_desc(struct vhost_virtqueue *vq,
+				       struct vring_desc *desc,
+				       const void __user *ptr,
+				       unsigned int size)
+{
+	return false;
+}
+
+static inline bool vhost_ring_put_used(struct vhost_virtqueue *vq,
+				       const void __user *ptr,
+				       const void *from, unsigned int size)
+{
+	return false;
+}
+
+#endif /* CONFIG_VHOST_RING_MIRROR */
+
+#endif /* _VHOST_RING_MIRROR_H */
