@@ -14,7 +14,8 @@ esac
 REPO=${LAB%/lab}
 CACHE=${MRM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mmu_range_mirror}
 JOBS=${JOBS:-$(nproc)}
-export LAB REPO CACHE JOBS
+CCACHE_DIR=$CACHE/ccache
+export LAB REPO CACHE JOBS CCACHE_DIR
 mkdir -p "$CACHE"
 
 # Progress goes to stderr: stdout is for results (KTAP) or a resulting path.

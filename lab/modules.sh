@@ -1,0 +1,104 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# lab/modules.sh stock | plain | running [MAKE ARGUMENT...]
+#
+# Build our modules and the patched vhost out of tree, and print the directory
+# that they are in:
+#   stock    for the stock kernel, with the injection points and the test
+#            device: what the tests load
+#   plain    for the stock kernel, without them: what a user would load
+#   running  as plain, for the kernel that this machine runs (or KDIR); vhost
+#            is patched only where a source of that version is at hand
+# A source file that did not change is not compiled again.
+
+# shellcheck source=lab/env.sh
+. "$(dirname "$0")/env.sh"
+
+name=${1:?usage: lab/modules.sh stock|plain|running [make argument...]}
+shift
+need_build
+unset_ksrc=
+case $name in
+stock|plain)
+	"$LAB/fetch.sh" stock >/dev/null
+	release=$(stock_release)
+	KDIR=$CACHE/stock/usr/src/linux-headers-$release
+	base=6.12
+	# vhost has to be the stock kernel's own.
+	unset_ksrc=yes
+	;;
+running)
+	release=$(uname -r)
+	KDIR=${KDIR:-/lib/modules/$release/build}
+	[ -d "$KDIR" ] || die "no headers of $release: no $KDIR"
+	case $(make -s -C "$KDIR" kernelversion) in
+	6.12*) base=6.12 ;;
+	7.3*) base=7.3 ;;
+	*) base= ;;
+	esac
+	;;
+*)
+	die "unknown module set $name"
+	;;
+esac
+[ -z "$unset_ksrc" ] || unset KSRC
+
+out=$CACHE/build/$name
+locked "modules-$name"
+mkdir -p "$out/drivers/vhost" "$out/lib" "$out/mm"
+rsync -rc --delete --exclude .tmp_\* "$REPO/include/" "$out/include/"
+rsync -rc "$REPO/mm/" "$out/mm/"
+rsync -rc "$REPO/lib/" "$out/lib/"
+if [ -n "$base" ]; then
+	tree=$("$LAB/tree.sh" "$base")
+	rsync -rc "$tree/drivers/vhost/" "$out/drivers/vhost/"
+fi
+
+# The kernel's configuration knows nothing of our symbols.
+put() {
+	cat >"$out/.new"
+	cmp -s "$out/.new" "$1" || mv "$out/.new" "$1"
+}
+
+config() {
+	echo "CONFIG_MMU_RANGE_MIRROR=m"
+	[ -z "$base" ] || echo "CONFIG_VHOST_RING_MIRROR=y"
+	[ "$name" = stock ] || return 0
+	echo "CONFIG_MMU_RANGE_MIRROR_INJECT=y"
+	[ ! -f "$REPO/lib/test_mmu_range_mirror.c" ] ||
+		echo "CONFIG_TEST_MMU_RANGE_MIRROR=m"
+	! grep -q '^CONFIG_KUNIT=[ym]' "$KDIR/.config" 2>/dev/null ||
+		echo "CONFIG_MMU_RANGE_MIRROR_KUNIT_TEST=m"
+}
+
+# Directories without a module are left out: kbuild wants each to exist.
+put "$out/Kbuild" <<END
+subdir-ccflags-y := -I$out/include
+subdir-ccflags-y += $(config | sed 's/^/-D/; s/=m$/_MODULE=1/; s/=y$/=1/' |
+	tr '\n' ' ')
+obj-m := mm/ lib/ ${base:+drivers/vhost/}
+END
+put "$out/mm/Kbuild" <<'END'
+obj-$(CONFIG_MMU_RANGE_MIRROR) := mmu_range_mirror.o
+obj-$(CONFIG_MMU_RANGE_MIRROR_KUNIT_TEST) += tests/mmu_range_mirror_kunit.o
+END
+put "$out/lib/Kbuild" <<'END'
+obj-$(CONFIG_TEST_MMU_RANGE_MIRROR) := test_mmu_range_mirror.o
+END
+
+compiler=$(sed -n 's/^CC = .*\(gcc-[0-9]*\)$/\1/p' \
+	"$KDIR/.kernelvariables" 2>/dev/null) || compiler=
+[ -z "$compiler" ] || need "$compiler"
+
+say "building the $name modules for $release"
+# BTF of the modules would need pahole, and nothing here reads it.
+# shellcheck disable=SC2046
+make -C "$KDIR" M="$out" -j"$JOBS" DEBIAN_KERNEL_USE_CCACHE=y \
+	CONFIG_DEBUG_INFO_BTF_MODULES= $(config) "$@" modules \
+	>"$out/build.log" 2>&1 || {
+	grep -E 'error:|undefined|No rule' "$out/build.log" >&2 ||
+		tail -n 20 "$out/build.log" >&2
+	die "the modules do not build; see $out/build.log"
+}
+echo "$out"
