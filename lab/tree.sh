@@ -37,6 +37,8 @@ TMP=$CACHE/.tree.$$
 trap 'rm -rf "$TMP"' EXIT
 trap 'exit 1' HUP INT TERM
 mkdir -p "$TMP"
+# A checkout may lack a directory that is empty.
+# shellcheck disable=SC2015
 (cd "$REPO" && find ./Documentation ./drivers ./include ./lib ./mm ./tools \
 	-type f 2>/dev/null || true) |
 	grep -Ev '\.(o|ko|mod|cmd|orig|rej)$|/\.' >"$TMP/ours"

@@ -1,0 +1,176 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# lab/boot.sh -k stock|plain|NAME -r ROOTDIR -o OUTDIR [-t SECONDS] [-m MIB]
+#             [-s CPUS] [-i ext4] [-c CPU] [-a "KERNEL ARGUMENTS"]
+#             [-q "QEMU ARGUMENTS"]
+#
+# Boot a kernel on ROOTDIR (see lab/root.sh), run its /test.sh, and judge:
+#   0  the test passed      1  it failed (or a module did not load)
+#   2  the kernel complained, whatever the test said
+#   3  it did not end by itself within -t SECONDS (60)
+# OUTDIR gets results (the test's stdout), console, splats, qemu (its stderr).
+# ROOTDIR becomes an initramfs, or with -i ext4 a disk. Memory is on two NUMA
+# nodes. On stdout one line says what the machine was.
+#
+# KVM is used if a boot of this kernel under it has succeeded since the host
+# was booted (it is tried once); else TCG. -c is TCG's CPU model; under KVM it
+# is the host's. ACCEL=kvm or ACCEL=tcg overrides.
+
+# shellcheck source=lab/env.sh
+. "$(dirname "$0")/env.sh"
+
+PROBE_SECONDS=20
+
+KERNEL=
+ROOT=
+OUT=
+seconds=60
+mib=2048
+cpus=2
+image=
+cpu=EPYC-Rome,+svm,+npt
+args=
+extra=
+while getopts k:r:o:t:m:s:i:c:a:q: option; do
+	case $option in
+	k) KERNEL=$OPTARG ;;
+	r) ROOT=$OPTARG ;;
+	o) OUT=$OPTARG ;;
+	t) seconds=$OPTARG ;;
+	m) mib=$OPTARG ;;
+	s) cpus=$OPTARG ;;
+	i) image=$OPTARG ;;
+	c) cpu=$OPTARG ;;
+	a) args=$OPTARG ;;
+	q) extra=$OPTARG ;;
+	*) die "see the head of $0" ;;
+	esac
+done
+case $KERNEL,$ROOT,$OUT in
+,*|*,,*|*,) die "lab/boot.sh: -k, -r and -o are required" ;;
+esac
+need qemu-system-x86 cpio e2fsprogs
+mkdir -p "$OUT"
+OUT=$(cd "$OUT" && pwd)
+
+case $KERNEL in
+stock|plain) vmlinuz=$CACHE/stock/boot/vmlinuz-$(stock_release) ;;
+*) vmlinuz=$CACHE/build/$KERNEL/arch/x86/boot/bzImage ;;
+esac
+[ -f "$vmlinuz" ] || die "no kernel $KERNEL: no $vmlinuz"
+
+pack() {
+	(cd "$1" && find . | cpio -o -H newc -R 0:0 --quiet) >"$2"
+}
+
+# qemu ACCEL SECONDS DIR INITRAMFS ARGUMENTS [EXTRA...]: one boot, logs in DIR.
+qemu() {
+	accel=$1
+	limit=$2
+	dir=$3
+	initrd=$4
+	append="console=ttyS0 panic=-1 oops=panic $5"
+	shift 5
+	case $accel in
+	kvm) model="-accel kvm -cpu host" ;;
+	*) model="-accel tcg,thread=multi -cpu $cpu" ;;
+	esac
+	half=$((mib / 2))
+	# $model is several words on purpose.
+	# shellcheck disable=SC2086
+	timeout -k 5 "$limit" qemu-system-x86_64 $model \
+		-nodefaults -display none -no-reboot \
+		-smp "$cpus,sockets=$cpus,cores=1" -m "$((half * 2))" \
+		-object "memory-backend-ram,id=ram0,size=${half}M" \
+		-object "memory-backend-ram,id=ram1,size=${half}M" \
+		-numa node,memdev=ram0,cpus=0 \
+		-numa "node,memdev=ram1${cpus1:+,cpus=$cpus1}" \
+		-serial "file:$dir/console" -serial "file:$dir/results" \
+		-kernel "$vmlinuz" -initrd "$initrd" -append "$append" \
+		"$@" </dev/null >"$dir/qemu" 2>&1
+}
+
+ended() {
+	grep -q '^# lab: exit status' "$1/results" 2>/dev/null
+}
+
+# An ordinary kernel may hang in a KVM that opens and even creates machines.
+# Only a boot tells; its verdict holds until the host boots again.
+choose_accel() {
+	if [ -n "${ACCEL:-}" ]; then
+		echo "$ACCEL"
+		return
+	fi
+	if [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; then
+		echo tcg
+		return
+	fi
+	verdict=$CACHE/accel/$(cat /proc/sys/kernel/random/boot_id)-$(
+		printf '%s' "$vmlinuz $(stat -Lc '%Y %s' "$vmlinuz")" |
+			cksum | cut -d' ' -f1)
+	locked accel
+	if [ ! -f "$verdict" ]; then
+		say "probing whether KVM boots $KERNEL"
+		dir=$CACHE/accel/probe
+		rm -rf "$dir"
+		mkdir -p "$dir/root"
+		"$LAB/root.sh" -r "$dir/root"
+		pack "$dir/root" "$dir/initramfs"
+		qemu kvm "$PROBE_SECONDS" "$dir" "$dir/initramfs" "" || true
+		if ended "$dir"; then
+			echo kvm >"$verdict"
+		else
+			echo tcg >"$verdict"
+		fi
+		say "until the next boot of this host: $(cat "$verdict")"
+	fi
+	exec 9>&-
+	cat "$verdict"
+}
+
+cpus1=
+[ "$cpus" -lt 2 ] || cpus1=1-$((cpus - 1))
+rm -f "$OUT/console" "$OUT/results" "$OUT/splats"
+accel=$(choose_accel)
+case $image in
+'')
+	pack "$ROOT" "$OUT/initramfs"
+	disk=
+	;;
+ext4)
+	# Holes cost nothing: half a gigabyte is left to the test.
+	size=$(($(du -sm "$ROOT" | cut -f1) * 5 / 4 + 512))
+	rm -f "$OUT/disk"
+	mke2fs -q -F -t ext4 -d "$ROOT" "$OUT/disk" "${size}M" >&2
+	rm -rf "${OUT:?}/boot"
+	"$LAB/root.sh" -r "$OUT/boot" -k "$KERNEL" -M virtio_blk -m ext4
+	pack "$OUT/boot" "$OUT/initramfs"
+	args="lab.root=/dev/vda $args"
+	disk="-drive file=$OUT/disk,if=virtio,format=raw,cache=unsafe"
+	;;
+*)
+	die "unknown kind of root $image"
+	;;
+esac
+
+say "booting $KERNEL under $accel, for at most $seconds s"
+begun=$(date +%s)
+# $disk and $extra are words on purpose.
+# shellcheck disable=SC2086
+qemu "$accel" "$seconds" "$OUT" "$OUT/initramfs" "$args" $disk $extra || true
+took=$(($(date +%s) - begun))
+echo "# $KERNEL under $accel, $cpus CPUs, $mib MiB on 2 nodes: $took s"
+
+if ! "$LAB/splat.awk" "$OUT/console" >"$OUT/splats"; then
+	say "the kernel complained:"
+	head -n 40 "$OUT/splats" >&2
+	exit 2
+fi
+if ! ended "$OUT"; then
+	say "no end after $took s; the last lines of $OUT/console:"
+	tail -n 5 "$OUT/console" >&2 || true
+	tail -n 5 "$OUT/qemu" >&2
+	exit 3
+fi
+grep -q '^# lab: exit status 0' "$OUT/results" || exit 1

@@ -1,0 +1,55 @@
+#!/usr/bin/awk -f
+# SPDX-License-Identifier: GPL-2.0
+#
+# Print what a kernel complained about on its console, with what follows it;
+# exit with status 1 if there was anything. Races that KCSAN reports count if
+# they name code of ours: the kernel has known ones of its own.
+
+function flush_race() {
+	if (in_race && race ~ /mmu_range_mirror|mmu_mirror|ring_mirror|vhost/) {
+		printf "%s", race
+		found = 1
+	}
+	in_race = 0
+	race = ""
+}
+
+{ sub(/\r$/, "") }
+
+# What it says about the processor that QEMU gave it.
+/admin-guide\/hw-vuln/ { next }
+
+/BUG: KCSAN:/ {
+	flush_race()
+	in_race = 1
+}
+
+in_race {
+	race = race $0 "\n"
+	if (/====================/)
+		flush_race()
+	next
+}
+
+/BUG: |WARNING:|Oops|Call Trace:|Kernel panic|KASAN|UBSAN:|cut here/ ||
+/general protection fault|unable to handle|refcount_t:/ ||
+/list_(add|del) corruption|[Bb]ad page (state|map)|Bad rss-counter/ ||
+/INFO: (task|possible|trying|rcu|lockdep)|rcu: INFO|blocked for more than/ ||
+/soft lockup|hard LOCKUP|workqueue lockup|detected stall|-detected stall/ ||
+/possible .* (deadlock|dependency|recursion)|inconsistent lock state/ ||
+/bad unlock balance|held lock freed|locks? still held|lock held when/ ||
+/suspicious RCU usage|DEBUG_LOCKS_WARN|locking correctness validator/ ||
+/sleeping function called|scheduling while atomic|unreferenced object/ {
+	found = 1
+	context = 30
+}
+
+context > 0 {
+	print
+	context--
+}
+
+END {
+	flush_race()
+	exit found ? 1 : 0
+}
