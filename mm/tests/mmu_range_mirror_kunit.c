@@ -1,0 +1,1519 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit tests of mm/mmu_range_mirror.c: what needs no device and no user
+ * program. Races are brought about at the helper's injection points, and
+ * invalidations are made by calling the core's own start and end.
+ */
+#include <kunit/test.h>
+#include <linux/completion.h>
+#include <linux/kthread.h>
+#include <linux/mman.h>
+#include <linux/mmu_range_mirror.h>
+#include <linux/mmu_range_mirror_inject.h>
+#include <linux/pagemap.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/uaccess.h>
+
+#define NPAGES		8
+#define LENGTH		(NPAGES * PAGE_SIZE)
+/* How long a reader stays inside to see whether an invalidation waits. */
+#define HOLD_NS		(20 * NSEC_PER_MSEC)
+/* More than the helper may ever retry. */
+#define MANY		1000
+
+/* A thread that runs one function, and whose end can be waited for. */
+struct actor {
+	void (*run)(struct actor *actor);
+	struct mm_struct *mm;
+	void *arg;
+	struct completion done;
+	long ret;
+};
+
+static int actor_main(void *data)
+{
+	struct actor *actor = data;
+
+	if (actor->mm)
+		kthread_use_mm(actor->mm);
+	actor->run(actor);
+	if (actor->mm)
+		kthread_unuse_mm(actor->mm);
+	complete_all(&actor->done);
+	return 0;
+}
+
+static void actor_start(struct kunit *test, struct actor *actor, int cpu)
+{
+	struct task_struct *task;
+
+	init_completion(&actor->done);
+	task = kthread_create(actor_main, actor, "mirror-actor");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
+	if (cpu >= 0)
+		kthread_bind(task, cpu);
+	wake_up_process(task);
+}
+
+static void actor_join(struct kunit *test, struct actor *actor)
+{
+	KUNIT_ASSERT_NE(test, 0,
+			wait_for_completion_timeout(&actor->done, 20 * HZ));
+}
+
+/* Stops the first thread that comes to a point until it is opened. */
+static struct gate {
+	enum mmu_range_mirror_point point;
+	bool armed;
+	struct completion reached;
+	struct completion open;
+	/* Instead of stopping: called each time, and counted. */
+	void (*call)(void *arg);
+	void *arg;
+	int calls;
+} gate;
+
+static void gate_hook(enum mmu_range_mirror_point point,
+		      struct mmu_range_mirror *mirror)
+{
+	if (point != gate.point)
+		return;
+	if (gate.call) {
+		gate.calls++;
+		gate.call(gate.arg);
+	} else if (xchg(&gate.armed, false)) {
+		complete_all(&gate.reached);
+		wait_for_completion(&gate.open);
+	}
+}
+
+static void gate_arm(enum mmu_range_mirror_point point)
+{
+	gate.point = point;
+	gate.call = NULL;
+	init_completion(&gate.reached);
+	init_completion(&gate.open);
+	gate.armed = true;
+	mmu_range_mirror_set_hook(gate_hook);
+}
+
+static void gate_call(enum mmu_range_mirror_point point,
+		      void (*call)(void *arg), void *arg)
+{
+	gate.point = point;
+	gate.call = call;
+	gate.arg = arg;
+	gate.calls = 0;
+	mmu_range_mirror_set_hook(gate_hook);
+}
+
+static void gate_await(struct kunit *test)
+{
+	KUNIT_ASSERT_NE(test, 0,
+			wait_for_completion_timeout(&gate.reached, 20 * HZ));
+}
+
+static void gate_open(void)
+{
+	complete_all(&gate.open);
+}
+
+/* A driver with a table of pages. */
+struct shadow {
+	struct mmu_range_mirror mirror;
+	struct page *page[NPAGES];
+	struct mutex mutex;
+	int fail_at;
+	int invalidated;
+	int waited;
+	struct completion waiting;
+	struct completion may_end;
+	bool hold_wait;
+};
+
+/* The order in which hooks ran, for a few mirrors: 'I' or 'W' each. */
+static char hook_log[16];
+
+static void log_hook(char hook)
+{
+	size_t len = strlen(hook_log);
+
+	if (len < sizeof(hook_log) - 1)
+		hook_log[len] = hook;
+}
+
+static void shadow_invalidate(struct mmu_range_mirror *mirror,
+			      const struct mmu_notifier_range *range)
+{
+	struct shadow *shadow = container_of(mirror, struct shadow, mirror);
+	unsigned long addr;
+
+	mmu_range_mirror_assert_held(mirror);
+	for (addr = max(range->start, mirror->start);
+	     addr < min(range->end, mirror->end); addr += PAGE_SIZE)
+		shadow->page[(addr - mirror->start) >> PAGE_SHIFT] = NULL;
+	shadow->invalidated++;
+	log_hook('I');
+}
+
+static void shadow_wait(struct mmu_range_mirror *mirror,
+			const struct mmu_notifier_range *range)
+{
+	struct shadow *shadow = container_of(mirror, struct shadow, mirror);
+
+	if (xchg(&shadow->hold_wait, false)) {
+		complete_all(&shadow->waiting);
+		wait_for_completion(&shadow->may_end);
+	}
+	shadow->waited++;
+	log_hook('W');
+}
+
+static const struct mmu_range_mirror_ops shadow_ops = {
+	.invalidate = shadow_invalidate,
+	.wait = shadow_wait,
+};
+
+static const struct mmu_range_mirror_ops shadow_sleeping_ops = {
+	.invalidate = shadow_invalidate,
+	.wait = shadow_wait,
+	.wait_sleeps = true,
+};
+
+static int shadow_install(struct mmu_range_mirror *mirror, unsigned long addr,
+			  struct page *page, void *ctx)
+{
+	struct shadow *shadow = container_of(mirror, struct shadow, mirror);
+	int index = (addr - mirror->start) >> PAGE_SHIFT;
+
+	mmu_range_mirror_assert_held(mirror);
+	if (index == shadow->fail_at)
+		return -ENOSPC;
+	shadow->page[index] = page;
+	return 0;
+}
+
+static int shadow_populate(struct shadow *shadow, int first, int npages)
+{
+	return mmu_range_mirror_populate(&shadow->mirror,
+					 shadow->mirror.start + first * PAGE_SIZE,
+					 npages, FOLL_WRITE, shadow_install,
+					 NULL);
+}
+
+/* What is mapped at @addr now; the reference is dropped again. */
+static struct page *mapped_page(struct kunit *test, unsigned long addr)
+{
+	struct page *page;
+
+	KUNIT_ASSERT_EQ(test, 1, get_user_pages_fast(addr, 1, 0, &page));
+	put_page(page);
+	return page;
+}
+
+static unsigned long map_memory(struct kunit *test)
+{
+	unsigned long addr;
+	int i;
+
+	addr = kunit_vm_mmap(test, NULL, 0, LENGTH, PROT_READ | PROT_WRITE,
+			     MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)addr));
+	for (i = 0; i < NPAGES; i++)
+		KUNIT_ASSERT_EQ(test, 0, put_user(i + 1, (int __user *)(addr + i * PAGE_SIZE)));
+	return addr;
+}
+
+/* Give [@addr, @addr + @length) new, zero-filled memory. */
+static void remap_memory(struct kunit *test, unsigned long addr,
+			 unsigned long length)
+{
+	KUNIT_EXPECT_EQ(test, addr,
+			vm_mmap(NULL, addr, length, PROT_READ | PROT_WRITE,
+				MAP_ANONYMOUS | MAP_PRIVATE | MAP_FIXED, 0));
+}
+
+static struct shadow *shadow_make(struct kunit *test, unsigned long addr,
+				  const struct mmu_range_mirror_ops *ops,
+				  bool own_mutex)
+{
+	struct shadow *shadow = kunit_kzalloc(test, sizeof(*shadow), GFP_KERNEL);
+	struct mmu_range_mirror_lock lock = {};
+
+	KUNIT_ASSERT_NOT_NULL(test, shadow);
+	mutex_init(&shadow->mutex);
+	lock.mutex = &shadow->mutex;
+	shadow->fail_at = -1;
+	init_completion(&shadow->waiting);
+	init_completion(&shadow->may_end);
+	KUNIT_ASSERT_EQ(test, 0,
+			mmu_range_mirror_insert(&shadow->mirror, current->mm,
+						addr, LENGTH, ops,
+						own_mutex ? &lock : NULL));
+	memset(hook_log, 0, sizeof(hook_log));
+	return shadow;
+}
+
+/* One invalidation, in two halves. */
+static void range_begin(struct mmu_notifier_range *range, unsigned long start,
+			unsigned long end)
+{
+	mmu_notifier_range_init(range, MMU_NOTIFY_CLEAR, 0, current->mm, start,
+				end);
+	mmu_notifier_invalidate_range_start(range);
+}
+
+static void invalidate(unsigned long start, unsigned long end)
+{
+	struct mmu_notifier_range range;
+
+	range_begin(&range, start, end);
+	mmu_notifier_invalidate_range_end(&range);
+}
+
+static int invalidate_nonblock(unsigned long start, unsigned long end)
+{
+	struct mmu_notifier_range range;
+	int ret;
+
+	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, current->mm, start,
+				end);
+	ret = mmu_notifier_invalidate_range_start_nonblock(&range);
+	if (!ret)
+		mmu_notifier_invalidate_range_end(&range);
+	return ret;
+}
+
+/* An actor's: invalidate [start, start + length) of the actor's mm. */
+struct extent {
+	unsigned long start;
+	unsigned long length;
+	atomic_t returned;
+	struct completion *end;
+};
+
+static void run_invalidate(struct actor *actor)
+{
+	struct extent *extent = actor->arg;
+	struct mmu_notifier_range range;
+
+	range_begin(&range, extent->start, extent->start + extent->length);
+	atomic_inc(&extent->returned);
+	if (extent->end)
+		wait_for_completion(extent->end);
+	mmu_notifier_invalidate_range_end(&range);
+}
+
+/* Mirrors: arguments. */
+
+static void insert_refuses(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	unsigned long top = current->mm->task_size;
+	struct mmu_range_mirror_ops no_ops = {};
+	struct mmu_range_mirror_lock no_lock = {};
+	struct mmu_range_mirror mirror;
+	static const struct {
+		unsigned long start, length;
+		bool from_top;
+		int ret;
+	} bad[] = {
+		{ 0, 0, false, -EINVAL },
+		{ 1, PAGE_SIZE, false, -EINVAL },
+		{ 0, PAGE_SIZE + 1, false, -EINVAL },
+		{ 0, PAGE_SIZE / 2, false, -EINVAL },
+		{ PAGE_SIZE, -PAGE_SIZE, false, -EOVERFLOW },
+		{ -PAGE_SIZE, PAGE_SIZE, false, -EOVERFLOW },
+		{ -2 * PAGE_SIZE, PAGE_SIZE, false, -EINVAL },
+		{ 0, PAGE_SIZE, true, -EINVAL },
+		{ -PAGE_SIZE, 2 * PAGE_SIZE, true, -EINVAL },
+	};
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++)
+		KUNIT_EXPECT_EQ_MSG(test, bad[i].ret,
+				    mmu_range_mirror_insert(&mirror, current->mm,
+							    (bad[i].from_top ? top : 0) + bad[i].start,
+							    bad[i].length, &shadow_ops, NULL),
+				    "case %d", i);
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			mmu_range_mirror_insert(&mirror, current->mm, addr,
+						LENGTH, &no_ops, NULL));
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			mmu_range_mirror_insert(&mirror, current->mm, addr,
+						LENGTH, &shadow_ops, &no_lock));
+}
+
+static void run_populate(struct actor *actor)
+{
+	actor->ret = shadow_populate(actor->arg, 0, NPAGES);
+}
+
+static void run_populate_killed(struct actor *actor)
+{
+	allow_signal(SIGKILL);
+	send_sig(SIGKILL, current, 1);
+	run_populate(actor);
+	flush_signals(current);
+}
+
+static void populate_refuses(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	struct mmu_range_mirror *mirror = &shadow->mirror;
+	struct actor stranger = { .run = run_populate, .arg = shadow };
+	struct actor killed = {
+		.run = run_populate_killed, .arg = shadow, .mm = current->mm,
+	};
+	static const struct {
+		unsigned long offset, npages;
+		unsigned int flags;
+	} bad[] = {
+		{ 0, 0, FOLL_WRITE },
+		{ 1, 1, FOLL_WRITE },
+		{ 0, NPAGES + 1, FOLL_WRITE },
+		{ PAGE_SIZE, NPAGES, FOLL_WRITE },
+		{ LENGTH, 1, FOLL_WRITE },
+		{ -PAGE_SIZE, 1, FOLL_WRITE },
+		{ 0, ULONG_MAX, FOLL_WRITE },
+		{ 0, 1, FOLL_WRITE | FOLL_FORCE },
+	};
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++)
+		KUNIT_EXPECT_EQ_MSG(test, -EINVAL,
+				    mmu_range_mirror_populate(mirror, addr + bad[i].offset,
+							      bad[i].npages, bad[i].flags,
+							      shadow_install, NULL),
+				    "case %d", i);
+	actor_start(test, &stranger, -1);
+	actor_join(test, &stranger);
+	KUNIT_EXPECT_EQ(test, -EINVAL, stranger.ret);
+	actor_start(test, &killed, -1);
+	actor_join(test, &killed);
+	KUNIT_EXPECT_EQ(test, -EINTR, killed.ret);
+
+	vm_munmap(addr, LENGTH);
+	KUNIT_EXPECT_EQ(test, -EFAULT, shadow_populate(shadow, 0, NPAGES));
+	KUNIT_EXPECT_EQ(test, 0, mirror->nr_dirtied);
+	mmu_range_mirror_remove(mirror);
+}
+
+/* Mirrors: one thread. */
+
+static void populate_installs(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	int refs = page_count(mapped_page(test, addr));
+	int i;
+
+	KUNIT_EXPECT_EQ(test, 0, shadow_populate(shadow, 0, NPAGES));
+	for (i = 0; i < NPAGES; i++) {
+		struct page *page = mapped_page(test, addr + i * PAGE_SIZE);
+
+		KUNIT_EXPECT_PTR_EQ(test, page, shadow->page[i]);
+		KUNIT_EXPECT_TRUE(test, PageDirty(page));
+	}
+	KUNIT_EXPECT_EQ(test, NPAGES, shadow->mirror.nr_dirtied);
+	/* No pin: the page must stay free to migrate. */
+	KUNIT_EXPECT_EQ(test, refs, page_count(shadow->page[0]));
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+
+static void populate_reading_dirties_nothing(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+
+	KUNIT_EXPECT_EQ(test, 0,
+			mmu_range_mirror_populate(&shadow->mirror, addr, NPAGES,
+						  0, shadow_install, NULL));
+	KUNIT_EXPECT_NOT_NULL(test, shadow->page[NPAGES - 1]);
+	KUNIT_EXPECT_EQ(test, 0, shadow->mirror.nr_dirtied);
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+
+static void populate_stops_at_failed_install(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	int refs = page_count(mapped_page(test, addr + 3 * PAGE_SIZE));
+
+	shadow->fail_at = 3;
+	KUNIT_EXPECT_EQ(test, -ENOSPC, shadow_populate(shadow, 0, NPAGES));
+	KUNIT_EXPECT_EQ(test, 3, shadow->mirror.nr_dirtied);
+	KUNIT_EXPECT_NOT_NULL(test, shadow->page[2]);
+	KUNIT_EXPECT_NULL(test, shadow->page[4]);
+	KUNIT_EXPECT_EQ(test, refs,
+			page_count(mapped_page(test, addr + 3 * PAGE_SIZE)));
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+
+static void invalidate_drops_what_it_hits(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	int i;
+
+	KUNIT_ASSERT_EQ(test, 0, shadow_populate(shadow, 0, NPAGES));
+	invalidate(addr - PAGE_SIZE, addr);
+	invalidate(addr + LENGTH, addr + LENGTH + PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, 0, shadow->invalidated);
+
+	invalidate(addr + 2 * PAGE_SIZE, addr + 4 * PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, 1, shadow->invalidated);
+	KUNIT_EXPECT_EQ(test, 1, shadow->waited);
+	for (i = 0; i < NPAGES; i++)
+		KUNIT_EXPECT_EQ(test, i == 2 || i == 3, !shadow->page[i]);
+
+	invalidate(0, current->mm->task_size);
+	for (i = 0; i < NPAGES; i++)
+		KUNIT_EXPECT_NULL(test, shadow->page[i]);
+	mmu_range_mirror_remove(&shadow->mirror);
+	invalidate(addr, addr + LENGTH);
+	KUNIT_EXPECT_EQ(test, 2, shadow->invalidated);
+}
+
+static void invalidate_never_dirties(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	struct mmu_mirror_domain *domain = mmu_mirror_domain_alloc();
+	struct mmu_mirror_window *window;
+	struct page *page;
+
+	KUNIT_ASSERT_NOT_NULL(test, domain);
+	window = mmu_mirror_window_open(domain, current->mm, addr, LENGTH, true);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(window));
+	mmu_mirror_window_prefetch(window);
+	flush_work(&window->fill);
+	KUNIT_ASSERT_EQ(test, 0, shadow_populate(shadow, 0, NPAGES));
+	KUNIT_EXPECT_EQ(test, NPAGES, window->mirror.nr_dirtied);
+
+	page = shadow->page[0];
+	folio_clear_dirty(page_folio(page));
+	invalidate(addr, addr + LENGTH);
+	KUNIT_EXPECT_NULL(test, window->kaddr[0]);
+	KUNIT_EXPECT_FALSE(test, PageDirty(page));
+	KUNIT_EXPECT_EQ(test, NPAGES, window->mirror.nr_dirtied);
+	KUNIT_EXPECT_EQ(test, NPAGES, shadow->mirror.nr_dirtied);
+	mmu_mirror_window_close(window);
+	KUNIT_EXPECT_FALSE(test, PageDirty(page));
+	mmu_mirror_domain_destroy(domain);
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+
+/* Hold a mirror's lock until the gate opens. */
+static void run_hold_lock(struct actor *actor)
+{
+	mmu_range_mirror_lock(actor->arg);
+	complete_all(&gate.reached);
+	wait_for_completion(&gate.open);
+	mmu_range_mirror_unlock(actor->arg);
+}
+
+static void nonblockable(struct kunit *test)
+{
+	struct actor holder = { .run = run_hold_lock };
+	unsigned long addr = map_memory(test), end = addr + LENGTH;
+	struct shadow *spins = shadow_make(test, addr, &shadow_ops, false);
+	struct shadow *other;
+
+	KUNIT_EXPECT_EQ(test, 0, invalidate_nonblock(addr, end));
+	KUNIT_EXPECT_EQ(test, 1, spins->invalidated);
+	mmu_range_mirror_remove(&spins->mirror);
+
+	/* A wait that sleeps refuses, but only what hits it. */
+	other = shadow_make(test, addr, &shadow_sleeping_ops, false);
+	KUNIT_EXPECT_EQ(test, -EAGAIN, invalidate_nonblock(addr, end));
+	KUNIT_EXPECT_EQ(test, 0, invalidate_nonblock(end, end + PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, 0, other->invalidated);
+	invalidate(addr, end);
+	KUNIT_EXPECT_EQ(test, 1, other->waited);
+	mmu_range_mirror_remove(&other->mirror);
+
+	/* A mutex is only tried. */
+	other = shadow_make(test, addr, &shadow_ops, true);
+	KUNIT_EXPECT_EQ(test, 0, invalidate_nonblock(addr, end));
+	init_completion(&gate.reached);
+	holder.arg = &other->mirror;
+	actor_start(test, &holder, -1);
+	gate_await(test);
+	KUNIT_EXPECT_EQ(test, -EAGAIN, invalidate_nonblock(addr, end));
+	KUNIT_EXPECT_EQ(test, 0, invalidate_nonblock(end, end + PAGE_SIZE));
+	gate_open();
+	actor_join(test, &holder);
+	KUNIT_EXPECT_EQ(test, 1, other->invalidated);
+	mmu_range_mirror_remove(&other->mirror);
+}
+
+/* Mirrors: races. */
+
+static void populate_collides(struct kunit *test,
+			      enum mmu_range_mirror_point point)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	struct actor actor = {
+		.run = run_populate, .mm = current->mm, .arg = shadow,
+	};
+
+	gate_arm(point);
+	actor_start(test, &actor, -1);
+	gate_await(test);
+	remap_memory(test, addr, LENGTH);
+	gate_open();
+	actor_join(test, &actor);
+	KUNIT_EXPECT_EQ(test, 0, actor.ret);
+	KUNIT_EXPECT_PTR_EQ(test, mapped_page(test, addr), shadow->page[0]);
+	KUNIT_EXPECT_EQ(test, NPAGES, shadow->mirror.nr_dirtied);
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+
+static void populate_collides_before_gup(struct kunit *test)
+{
+	populate_collides(test, MMU_RANGE_MIRROR_BEGUN);
+}
+
+static void populate_collides_after_gup(struct kunit *test)
+{
+	populate_collides(test, MMU_RANGE_MIRROR_LOOKED_UP);
+}
+
+/* An invalidation elsewhere in the mm is no collision. */
+static void populate_ignores_unrelated(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	struct actor actor = {
+		.run = run_populate, .mm = current->mm, .arg = shadow,
+	};
+	struct mmu_notifier_range range;
+
+	gate_arm(MMU_RANGE_MIRROR_LOOKED_UP);
+	actor_start(test, &actor, -1);
+	gate_await(test);
+	range_begin(&range, addr + LENGTH, addr + LENGTH + PAGE_SIZE);
+	gate_open();
+	actor_join(test, &actor);
+	KUNIT_EXPECT_EQ(test, 0, actor.ret);
+	KUNIT_EXPECT_NOT_NULL(test, shadow->page[0]);
+	mmu_notifier_invalidate_range_end(&range);
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+
+/*
+ * The invalidation has arrived but not moved the sequence: what is installed
+ * meanwhile must be gone when its start has returned.
+ */
+static void populate_before_the_mark(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	struct extent extent = { .start = addr, .length = LENGTH };
+	struct actor actor = {
+		.run = run_invalidate, .mm = current->mm, .arg = &extent,
+	};
+
+	gate_arm(MMU_RANGE_MIRROR_NOTIFIED);
+	actor_start(test, &actor, -1);
+	gate_await(test);
+	KUNIT_EXPECT_EQ(test, 0, shadow_populate(shadow, 0, NPAGES));
+	KUNIT_EXPECT_NOT_NULL(test, shadow->page[0]);
+	gate_open();
+	actor_join(test, &actor);
+	KUNIT_EXPECT_NULL(test, shadow->page[0]);
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+
+/* Between start and end, begin waits, and installs nothing old. */
+static void populate_waits_for_end(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	struct actor actor = {
+		.run = run_populate, .mm = current->mm, .arg = shadow,
+	};
+	struct mmu_notifier_range range;
+
+	range_begin(&range, addr, addr + LENGTH);
+	gate_arm(MMU_RANGE_MIRROR_BEGUN);
+	actor_start(test, &actor, -1);
+	KUNIT_EXPECT_EQ(test, 0,
+			wait_for_completion_timeout(&gate.reached, HZ / 20));
+	mmu_notifier_invalidate_range_end(&range);
+	gate_await(test);
+	gate_open();
+	actor_join(test, &actor);
+	KUNIT_EXPECT_EQ(test, 0, actor.ret);
+	KUNIT_EXPECT_NOT_NULL(test, shadow->page[0]);
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+
+static void call_invalidate(void *arg)
+{
+	struct extent *extent = arg;
+
+	if (gate.calls < MANY)
+		invalidate(extent->start, extent->start + extent->length);
+}
+
+static void populate_gives_up(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	struct extent extent = { .start = addr, .length = LENGTH };
+	int refs = page_count(mapped_page(test, addr));
+
+	gate_call(MMU_RANGE_MIRROR_LOOKED_UP, call_invalidate, &extent);
+	KUNIT_EXPECT_EQ(test, -EAGAIN, shadow_populate(shadow, 0, NPAGES));
+	KUNIT_EXPECT_LT(test, gate.calls, MANY);
+	mmu_range_mirror_set_hook(NULL);
+	KUNIT_EXPECT_EQ(test, 0, shadow->mirror.nr_dirtied);
+	KUNIT_EXPECT_EQ(test, refs, page_count(mapped_page(test, addr)));
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+
+static void run_remove(struct actor *actor)
+{
+	mmu_range_mirror_remove(actor->arg);
+}
+
+static void run_begin(struct actor *actor)
+{
+	actor->ret = mmu_range_mirror_begin(actor->arg);
+}
+
+/* Removal and insertion between start and end leave the counts balanced. */
+static void remove_within_invalidation(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	struct actor remover = { .run = run_remove, .arg = &shadow->mirror };
+	struct mmu_notifier_range range;
+	struct shadow *late;
+	struct actor beginner = { .run = run_begin };
+
+	range_begin(&range, addr, addr + LENGTH);
+	actor_start(test, &remover, -1);
+	late = shadow_make(test, addr, &shadow_ops, false);
+	mmu_notifier_invalidate_range_end(&range);
+	actor_join(test, &remover);
+
+	beginner.arg = &late->mirror;
+	actor_start(test, &beginner, -1);
+	actor_join(test, &beginner);
+	invalidate(addr, addr + LENGTH);
+	KUNIT_EXPECT_EQ(test, 1, late->invalidated);
+	KUNIT_EXPECT_EQ(test, 1, shadow->invalidated);
+	mmu_range_mirror_remove(&late->mirror);
+}
+
+/* A second invalidation while the first still waits has its own finish. */
+static void wait_is_reentrant(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	struct extent extent = { .start = addr, .length = LENGTH };
+	struct actor actor = {
+		.run = run_invalidate, .mm = current->mm, .arg = &extent,
+	};
+
+	shadow->hold_wait = true;
+	actor_start(test, &actor, -1);
+	KUNIT_ASSERT_NE(test, 0,
+			wait_for_completion_timeout(&shadow->waiting, 20 * HZ));
+	invalidate(addr, addr + LENGTH);
+	KUNIT_EXPECT_EQ(test, 1, shadow->waited);
+	KUNIT_EXPECT_EQ(test, 0, atomic_read(&extent.returned));
+	complete_all(&shadow->may_end);
+	actor_join(test, &actor);
+	KUNIT_EXPECT_EQ(test, 2, shadow->waited);
+	/* The embedded finish is free again. */
+	invalidate(addr, addr + LENGTH);
+	KUNIT_EXPECT_EQ(test, 3, shadow->waited);
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+
+static void waits_come_after_all_drops(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *one = shadow_make(test, addr, &shadow_ops, false);
+	struct shadow *two = shadow_make(test, addr, &shadow_ops, false);
+
+	invalidate(addr, addr + LENGTH);
+	KUNIT_EXPECT_STREQ(test, MMU_RANGE_MIRROR_TWO_PASS ? "IIWW" : "IWIW",
+			   hook_log);
+	mmu_range_mirror_remove(&one->mirror);
+	mmu_range_mirror_remove(&two->mirror);
+}
+
+/* Windows. */
+
+struct window_test {
+	unsigned long addr;
+	struct mmu_mirror_domain *domain;
+	struct mmu_mirror_window *window;
+};
+
+static struct mmu_mirror_window *window_make(struct kunit *test,
+					     struct mmu_mirror_domain *domain,
+					     unsigned long addr,
+					     unsigned long size)
+{
+	struct mmu_mirror_window *window;
+
+	window = mmu_mirror_window_open(domain, current->mm, addr, size, true);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(window));
+	mmu_mirror_window_prefetch(window);
+	flush_work(&window->fill);
+	return window;
+}
+
+static void window_setup(struct kunit *test, struct window_test *t)
+{
+	t->addr = map_memory(test);
+	t->domain = mmu_mirror_domain_alloc();
+	KUNIT_ASSERT_NOT_NULL(test, t->domain);
+	t->window = window_make(test, t->domain, t->addr, LENGTH);
+}
+
+static void window_teardown(struct window_test *t)
+{
+	mmu_mirror_window_close(t->window);
+	mmu_mirror_domain_destroy(t->domain);
+}
+
+static void window_open_refuses(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	unsigned long top = current->mm->task_size;
+	struct mmu_mirror_domain *domain = mmu_mirror_domain_alloc();
+	struct mm_struct *mm = current->mm;
+
+	KUNIT_ASSERT_NOT_NULL(test, domain);
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			PTR_ERR(mmu_mirror_window_open(domain, mm, addr, 0, true)));
+	KUNIT_EXPECT_EQ(test, -EOVERFLOW,
+			PTR_ERR(mmu_mirror_window_open(domain, mm, addr, -1UL, true)));
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			PTR_ERR(mmu_mirror_window_open(domain, mm, top - 1, 2, true)));
+	KUNIT_EXPECT_EQ(test, -E2BIG,
+			PTR_ERR(mmu_mirror_window_open(domain, mm, PAGE_SIZE, SZ_1G + 1, true)));
+	KUNIT_EXPECT_EQ(test, 0, atomic_read(&domain->nr_windows));
+	mmu_mirror_domain_destroy(domain);
+	mmu_mirror_domain_destroy(NULL);
+}
+
+static void window_reads_and_writes(struct kunit *test)
+{
+	struct window_test t;
+	int i, value, *p;
+
+	window_setup(test, &t);
+	mmu_mirror_enter(t.domain);
+	for (i = 0; i < NPAGES; i++) {
+		p = mmu_mirror_window_ptr(t.window, i * PAGE_SIZE, sizeof(*p));
+		if (!p)
+			break;
+		KUNIT_EXPECT_EQ(test, i + 1, READ_ONCE(*p));
+		WRITE_ONCE(*p, 100 + i);
+	}
+	KUNIT_EXPECT_EQ(test, NPAGES, i);
+	KUNIT_EXPECT_NULL(test, mmu_mirror_window_ptr(t.window, PAGE_SIZE - 2, 4));
+	KUNIT_EXPECT_NULL(test, mmu_mirror_window_ptr(t.window, LENGTH - 2, 4));
+	KUNIT_EXPECT_NULL(test, mmu_mirror_window_ptr(t.window, LENGTH, 1));
+	KUNIT_EXPECT_NULL(test, mmu_mirror_window_ptr(t.window, -4UL, 8));
+	KUNIT_EXPECT_NULL(test, mmu_mirror_window_ptr(t.window, 0, -1UL));
+	mmu_mirror_exit(t.domain);
+	for (i = 0; i < NPAGES; i++) {
+		KUNIT_EXPECT_EQ(test, 0, get_user(value, (int __user *)(t.addr + i * PAGE_SIZE)));
+		KUNIT_EXPECT_EQ(test, 100 + i, value);
+	}
+	KUNIT_EXPECT_EQ(test, NPAGES, t.window->installed);
+	KUNIT_EXPECT_EQ(test, NPAGES, t.window->mirror.nr_dirtied);
+	window_teardown(&t);
+}
+
+/* A window need not begin on a page. */
+static void window_at_an_offset(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct mmu_mirror_domain *domain = mmu_mirror_domain_alloc();
+	struct mmu_mirror_window *window;
+	int *p;
+
+	KUNIT_ASSERT_NOT_NULL(test, domain);
+	window = window_make(test, domain, addr + PAGE_SIZE - 8, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, 2, window->npages);
+	mmu_mirror_enter(domain);
+	p = mmu_mirror_window_ptr(window, 8, sizeof(*p));
+	KUNIT_EXPECT_NOT_NULL(test, p);
+	if (p)
+		KUNIT_EXPECT_EQ(test, 3 - 1, READ_ONCE(*p));
+	KUNIT_EXPECT_NULL(test, mmu_mirror_window_ptr(window, 4, 8));
+	KUNIT_EXPECT_NULL(test, mmu_mirror_window_ptr(window, PAGE_SIZE - 4, 8));
+	mmu_mirror_exit(domain);
+	mmu_mirror_window_close(window);
+	mmu_mirror_domain_destroy(domain);
+}
+
+/* The fill faults nothing in, and goes on behind a hole. */
+static void window_fill_skips_holes(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct mmu_mirror_domain *domain = mmu_mirror_domain_alloc();
+	struct mmu_mirror_window *window;
+	int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, domain);
+	remap_memory(test, addr + PAGE_SIZE, 2 * PAGE_SIZE);
+	vm_munmap(addr + 5 * PAGE_SIZE, PAGE_SIZE);
+	window = window_make(test, domain, addr, LENGTH);
+	for (i = 0; i < NPAGES; i++)
+		KUNIT_EXPECT_EQ_MSG(test, i != 1 && i != 2 && i != 5,
+				    !!window->kaddr[i], "page %d", i);
+	mmu_mirror_window_close(window);
+	mmu_mirror_domain_destroy(domain);
+}
+
+static void window_invalidate_drops(struct kunit *test)
+{
+	struct window_test t;
+	int i;
+
+	window_setup(test, &t);
+	invalidate(t.addr + 3 * PAGE_SIZE, t.addr + 5 * PAGE_SIZE);
+	for (i = 0; i < NPAGES; i++)
+		KUNIT_EXPECT_EQ_MSG(test, i == 3 || i == 4,
+				    !t.window->kaddr[i], "page %d", i);
+	invalidate(0, t.addr + PAGE_SIZE);
+	KUNIT_EXPECT_NULL(test, t.window->kaddr[0]);
+	invalidate(t.addr + LENGTH - PAGE_SIZE, current->mm->task_size);
+	KUNIT_EXPECT_NULL(test, t.window->kaddr[NPAGES - 1]);
+	KUNIT_EXPECT_EQ(test, 4, t.window->dropped_pages);
+	KUNIT_EXPECT_EQ(test, 3, t.window->drops[MMU_NOTIFY_CLEAR]);
+	/* Nothing left to drop: not counted, and no second wait. */
+	KUNIT_EXPECT_EQ(test, 3, atomic_long_read(&t.domain->nr_waits));
+	invalidate(t.addr, t.addr + PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, 3, t.window->drops[MMU_NOTIFY_CLEAR]);
+	KUNIT_EXPECT_EQ(test, 3, atomic_long_read(&t.domain->nr_waits));
+	window_teardown(&t);
+}
+
+static void window_nonblockable(struct kunit *test)
+{
+	struct window_test t;
+
+	window_setup(test, &t);
+	KUNIT_EXPECT_EQ(test, 0, invalidate_nonblock(t.addr, t.addr + LENGTH));
+	KUNIT_EXPECT_NULL(test, t.window->kaddr[0]);
+	window_teardown(&t);
+}
+
+static void window_fill_collides(struct kunit *test,
+				 enum mmu_range_mirror_point point)
+{
+	struct window_test t;
+
+	window_setup(test, &t);
+	invalidate(t.addr, t.addr + LENGTH);
+	t.window->hold_off = jiffies;
+	gate_arm(point);
+	mmu_mirror_window_prefetch(t.window);
+	gate_await(test);
+	remap_memory(test, t.addr, LENGTH);
+	KUNIT_EXPECT_EQ(test, 0, put_user(7, (int __user *)t.addr));
+	gate_open();
+	flush_work(&t.window->fill);
+	KUNIT_EXPECT_EQ(test, 1, t.window->collisions);
+	KUNIT_EXPECT_PTR_EQ(test, page_address(mapped_page(test, t.addr)),
+			    t.window->kaddr[0]);
+	/* One page is there, the others are holes now. */
+	KUNIT_EXPECT_EQ(test, NPAGES + 1, t.window->mirror.nr_dirtied);
+	window_teardown(&t);
+}
+
+static void window_fill_collides_before_gup(struct kunit *test)
+{
+	window_fill_collides(test, MMU_RANGE_MIRROR_BEGUN);
+}
+
+static void window_fill_collides_after_gup(struct kunit *test)
+{
+	window_fill_collides(test, MMU_RANGE_MIRROR_LOOKED_UP);
+}
+
+static void window_fill_gives_up(struct kunit *test)
+{
+	struct window_test t;
+	struct extent extent;
+
+	window_setup(test, &t);
+	extent.start = t.addr;
+	extent.length = LENGTH;
+	invalidate(t.addr, t.addr + LENGTH);
+	t.window->hold_off = jiffies;
+	gate_call(MMU_RANGE_MIRROR_LOOKED_UP, call_invalidate, &extent);
+	/* The hook invalidates the current mm: the fill's, for the work. */
+	mmu_mirror_window_prefetch(t.window);
+	flush_work(&t.window->fill);
+	KUNIT_EXPECT_LT(test, gate.calls, MANY);
+	KUNIT_EXPECT_EQ(test, gate.calls, t.window->collisions);
+	KUNIT_EXPECT_NULL(test, t.window->kaddr[0]);
+	mmu_range_mirror_set_hook(NULL);
+	window_teardown(&t);
+}
+
+/* Fills that follow each other at once rest longer and longer. */
+static void window_backs_off(struct kunit *test)
+{
+	struct window_test t;
+	unsigned long fills;
+
+	window_setup(test, &t);
+	t.window->backoff = HZ / 2;
+	t.window->hold_off = jiffies;
+	schedule_work(&t.window->fill);
+	flush_work(&t.window->fill);
+	KUNIT_EXPECT_GE(test, t.window->backoff, HZ / 2);
+	fills = t.window->fills;
+	mmu_mirror_window_prefetch(t.window);
+	flush_work(&t.window->fill);
+	KUNIT_EXPECT_EQ(test, fills, t.window->fills);
+	/* A rest of long ago, in either half of the jiffies, is over. */
+	t.window->hold_off = jiffies - 10 * HZ;
+	mmu_mirror_window_prefetch(t.window);
+	flush_work(&t.window->fill);
+	KUNIT_EXPECT_EQ(test, fills + 1, t.window->fills);
+	t.window->hold_off = jiffies + 10 * HZ;
+	mmu_mirror_window_prefetch(t.window);
+	flush_work(&t.window->fill);
+	KUNIT_EXPECT_EQ(test, fills + 2, t.window->fills);
+	window_teardown(&t);
+}
+
+/* The section guard. */
+
+static void sections_count_the_outermost(struct kunit *test)
+{
+	struct mmu_mirror_domain *domain = mmu_mirror_domain_alloc();
+	struct mmu_mirror_cpu *cpu;
+	unsigned long count;
+
+	KUNIT_ASSERT_NOT_NULL(test, domain);
+	mmu_mirror_enter(domain);
+	cpu = this_cpu_ptr(domain->cpu);
+	count = READ_ONCE(cpu->count);
+	KUNIT_EXPECT_EQ(test, 1, mmu_mirror_depth(count));
+	mmu_mirror_enter(domain);
+	KUNIT_EXPECT_EQ(test, count + 1, READ_ONCE(cpu->count));
+	mmu_mirror_exit(domain);
+	KUNIT_EXPECT_EQ(test, count, READ_ONCE(cpu->count));
+	preempt_disable();
+	mmu_mirror_exit(domain);
+	KUNIT_EXPECT_EQ(test, count - 1 + MMU_MIRROR_COMPLETED,
+			READ_ONCE(cpu->count));
+	preempt_enable();
+	mmu_mirror_domain_destroy(domain);
+}
+
+/*
+ * A reader that stays inside a section, on a CPU of its own, and looks whether
+ * an invalidation returns meanwhile.
+ */
+struct reader {
+	struct mmu_mirror_domain *domain;
+	struct mmu_mirror_window *window;
+	bool nested;
+	atomic_t *returned;
+	struct completion inside;
+	/* The pointers are dropped, and whoever must wait has started. */
+	bool go;
+	bool saw_return;
+};
+
+static void run_reader(struct actor *actor)
+{
+	struct reader *reader = actor->arg;
+	u64 end;
+
+	mmu_mirror_enter(reader->domain);
+	if (reader->nested)
+		mmu_mirror_enter(reader->domain);
+	actor->ret = !mmu_mirror_window_ptr(reader->window, 0, sizeof(int));
+	if (reader->nested)
+		mmu_mirror_exit(reader->domain);
+	complete_all(&reader->inside);
+	end = ktime_get_ns() + 5 * NSEC_PER_SEC;
+	while (!READ_ONCE(reader->go) && ktime_get_ns() < end)
+		cpu_relax();
+	end = ktime_get_ns() + HOLD_NS;
+	while (ktime_get_ns() < end)
+		if (atomic_read(reader->returned))
+			reader->saw_return = true;
+	mmu_mirror_exit(reader->domain);
+}
+
+static void reader_enter(struct kunit *test, struct actor *actor,
+			 struct reader *reader)
+{
+	init_completion(&reader->inside);
+	actor->run = run_reader;
+	actor->arg = reader;
+	actor->mm = NULL;
+	actor_start(test, actor, 1);
+	KUNIT_ASSERT_NE(test, 0,
+			wait_for_completion_timeout(&reader->inside, 20 * HZ));
+	KUNIT_ASSERT_EQ(test, 0, actor->ret);
+}
+
+/* Let the reader look, now that its pointer is gone. */
+static void reader_look(struct kunit *test, struct reader *reader)
+{
+	int tries = MANY;
+
+	while (READ_ONCE(reader->window->kaddr[0]) && tries--)
+		schedule_timeout_uninterruptible(1);
+	WRITE_ONCE(reader->go, true);
+	KUNIT_EXPECT_NULL(test, READ_ONCE(reader->window->kaddr[0]));
+}
+
+/* CPU 1 is the reader's alone: it spins there with preemption off. */
+static void needs_two_cpus(struct kunit *test)
+{
+	if (!cpu_online(1))
+		kunit_skip(test, "needs a second CPU for the reader");
+	KUNIT_ASSERT_EQ(test, 0, set_cpus_allowed_ptr(current, cpumask_of(0)));
+}
+
+/* Put CPU 1 on the domain's mask, so that the next section has no fence. */
+static void run_publish(struct actor *actor)
+{
+	mmu_mirror_enter(actor->arg);
+	mmu_mirror_exit(actor->arg);
+}
+
+static void check_reader_waited_for(struct kunit *test, bool published,
+				    bool nested)
+{
+	struct window_test t;
+	struct extent extent = {};
+	struct actor first = { .run = run_publish };
+	struct actor hand = { .run = run_invalidate, .arg = &extent };
+	struct actor eye;
+	struct reader reader = { .nested = nested };
+
+	needs_two_cpus(test);
+	window_setup(test, &t);
+	extent.start = t.addr;
+	extent.length = PAGE_SIZE;
+	hand.mm = current->mm;
+	reader.domain = t.domain;
+	reader.window = t.window;
+	reader.returned = &extent.returned;
+	first.arg = t.domain;
+	if (published) {
+		actor_start(test, &first, 1);
+		actor_join(test, &first);
+		KUNIT_ASSERT_EQ(test, 1, per_cpu_ptr(t.domain->cpu, 1)->published);
+	}
+	reader_enter(test, &eye, &reader);
+	actor_start(test, &hand, 0);
+	reader_look(test, &reader);
+	actor_join(test, &eye);
+	actor_join(test, &hand);
+	KUNIT_EXPECT_FALSE(test, reader.saw_return);
+	KUNIT_EXPECT_GE(test, atomic_long_read(&t.domain->worst_wait_ns),
+			(long)HOLD_NS / 2);
+	window_teardown(&t);
+}
+
+static void invalidate_waits_for_new_reader(struct kunit *test)
+{
+	check_reader_waited_for(test, false, false);
+}
+
+static void invalidate_waits_for_known_reader(struct kunit *test)
+{
+	check_reader_waited_for(test, true, false);
+}
+
+static void invalidate_waits_for_outer_section(struct kunit *test)
+{
+	check_reader_waited_for(test, true, true);
+}
+
+/* The CPU that is outside leaves the mask, and costs no more interrupts. */
+static void drain_clears_the_mask(struct kunit *test)
+{
+	struct window_test t;
+	struct actor first = { .run = run_publish };
+
+	needs_two_cpus(test);
+	window_setup(test, &t);
+	first.arg = t.domain;
+	actor_start(test, &first, 1);
+	actor_join(test, &first);
+	KUNIT_EXPECT_TRUE(test, cpumask_test_cpu(1, t.domain->mask));
+	invalidate(t.addr, t.addr + PAGE_SIZE);
+	KUNIT_EXPECT_FALSE(test, cpumask_test_cpu(1, t.domain->mask));
+	KUNIT_EXPECT_EQ(test, 0, per_cpu_ptr(t.domain->cpu, 1)->published);
+	window_teardown(&t);
+}
+
+/* The second finds nothing to drop, but the reader is still inside. */
+static void overlapping_invalidations_both_wait(struct kunit *test)
+{
+	struct window_test t;
+	struct extent one = {}, two = {};
+	struct actor first = { .run = run_invalidate, .arg = &one };
+	struct actor second = { .run = run_invalidate, .arg = &two };
+	struct actor eye;
+	struct reader reader = { .returned = &two.returned };
+
+	needs_two_cpus(test);
+	window_setup(test, &t);
+	one.start = t.addr;
+	one.length = PAGE_SIZE;
+	two.start = t.addr;
+	two.length = PAGE_SIZE;
+	first.mm = current->mm;
+	second.mm = current->mm;
+	reader.domain = t.domain;
+	reader.window = t.window;
+	gate_arm(MMU_RANGE_MIRROR_DROPPED);
+	reader_enter(test, &eye, &reader);
+	actor_start(test, &first, 0);
+	gate_await(test);
+	actor_start(test, &second, 0);
+	reader_look(test, &reader);
+	actor_join(test, &eye);
+	KUNIT_EXPECT_FALSE(test, reader.saw_return);
+	gate_open();
+	actor_join(test, &first);
+	actor_join(test, &second);
+	window_teardown(&t);
+}
+
+/* A reader that never pauses delays an invalidation by a section at most. */
+struct spinner {
+	struct mmu_mirror_domain *domain;
+	struct mmu_mirror_window *window;
+	bool stop;
+	unsigned long sections;
+};
+
+static void run_spinner(struct actor *actor)
+{
+	struct spinner *spinner = actor->arg;
+
+	while (!READ_ONCE(spinner->stop)) {
+		mmu_mirror_enter(spinner->domain);
+		mmu_mirror_window_ptr(spinner->window, 0, sizeof(int));
+		mmu_mirror_exit(spinner->domain);
+		spinner->sections++;
+		if (!(spinner->sections & 0xff))
+			cond_resched();
+	}
+}
+
+static void busy_reader_starves_nobody(struct kunit *test)
+{
+	struct window_test t;
+	struct spinner spinner = {};
+	struct actor actor = { .run = run_spinner, .arg = &spinner };
+	int i;
+
+	needs_two_cpus(test);
+	window_setup(test, &t);
+	spinner.domain = t.domain;
+	spinner.window = t.window;
+	actor_start(test, &actor, 1);
+	for (i = 0; i < MANY; i++) {
+		t.window->hold_off = jiffies;
+		mmu_mirror_window_prefetch(t.window);
+		flush_work(&t.window->fill);
+		invalidate(t.addr, t.addr + LENGTH);
+		KUNIT_EXPECT_NULL(test, t.window->kaddr[0]);
+	}
+	WRITE_ONCE(spinner.stop, true);
+	actor_join(test, &actor);
+	KUNIT_EXPECT_GT(test, spinner.sections, 0);
+	KUNIT_EXPECT_GT(test, t.window->drops[MMU_NOTIFY_CLEAR], 0);
+	window_teardown(&t);
+}
+
+/* An RCU reader that waits for the invalidation: no grace period in it. */
+struct rcu_reader {
+	struct completion inside;
+	atomic_t *returned;
+	bool saw_return;
+};
+
+static void run_rcu_reader(struct actor *actor)
+{
+	struct rcu_reader *reader = actor->arg;
+	u64 end;
+
+	rcu_read_lock();
+	complete_all(&reader->inside);
+	end = ktime_get_ns() + 2 * NSEC_PER_SEC;
+	while (!reader->saw_return && ktime_get_ns() < end)
+		reader->saw_return = atomic_read(reader->returned);
+	rcu_read_unlock();
+}
+
+static void invalidate_needs_no_grace_period(struct kunit *test)
+{
+	struct window_test t;
+	struct extent extent = {};
+	struct rcu_reader reader = { .returned = &extent.returned };
+	struct actor eye = { .run = run_rcu_reader, .arg = &reader };
+	struct actor hand = { .run = run_invalidate, .arg = &extent };
+
+	needs_two_cpus(test);
+	window_setup(test, &t);
+	extent.start = t.addr;
+	extent.length = LENGTH;
+	hand.mm = current->mm;
+	init_completion(&reader.inside);
+	actor_start(test, &eye, 1);
+	KUNIT_ASSERT_NE(test, 0,
+			wait_for_completion_timeout(&reader.inside, 20 * HZ));
+	actor_start(test, &hand, 0);
+	actor_join(test, &eye);
+	actor_join(test, &hand);
+	KUNIT_EXPECT_TRUE(test, reader.saw_return);
+	window_teardown(&t);
+}
+
+/* Lifetimes. */
+
+static void run_close(struct actor *actor)
+{
+	mmu_mirror_window_close(actor->arg);
+}
+
+/* While close waits for a reader, an invalidation has to wait as well. */
+static void close_keeps_the_notifier_until_drained(struct kunit *test)
+{
+	struct window_test t;
+	struct extent extent = {};
+	struct actor closer = { .run = run_close };
+	struct actor hand = { .run = run_invalidate, .arg = &extent };
+	struct actor eye;
+	struct reader reader = { .returned = &extent.returned };
+
+	needs_two_cpus(test);
+	window_setup(test, &t);
+	extent.start = t.addr;
+	extent.length = PAGE_SIZE;
+	hand.mm = current->mm;
+	reader.domain = t.domain;
+	reader.window = t.window;
+	closer.arg = t.window;
+	gate_arm(MMU_RANGE_MIRROR_SNAPSHOT);
+	reader_enter(test, &eye, &reader);
+	actor_start(test, &closer, 0);
+	gate_await(test);
+	actor_start(test, &hand, 0);
+	reader_look(test, &reader);
+	actor_join(test, &eye);
+	KUNIT_EXPECT_FALSE(test, reader.saw_return);
+	gate_open();
+	actor_join(test, &hand);
+	actor_join(test, &closer);
+	KUNIT_EXPECT_EQ(test, 0, atomic_read(&t.domain->nr_windows));
+	mmu_mirror_domain_destroy(t.domain);
+}
+
+static void close_waits_for_the_fill(struct kunit *test)
+{
+	struct window_test t;
+	struct actor closer = { .run = run_close };
+
+	window_setup(test, &t);
+	invalidate(t.addr, t.addr + LENGTH);
+	t.window->hold_off = jiffies;
+	closer.arg = t.window;
+	gate_arm(MMU_RANGE_MIRROR_LOOKED_UP);
+	mmu_mirror_window_prefetch(t.window);
+	gate_await(test);
+	actor_start(test, &closer, -1);
+	KUNIT_EXPECT_EQ(test, 0,
+			wait_for_completion_timeout(&closer.done, HZ / 20));
+	gate_open();
+	actor_join(test, &closer);
+	mmu_mirror_domain_destroy(t.domain);
+}
+
+/* A reader that still has the pointer must not start a new fill. */
+static void closed_window_does_not_fill(struct kunit *test)
+{
+	struct window_test t;
+	struct actor closer = { .run = run_close };
+
+	window_setup(test, &t);
+	closer.arg = t.window;
+	gate_arm(MMU_RANGE_MIRROR_CLOSED);
+	actor_start(test, &closer, -1);
+	gate_await(test);
+	t.window->hold_off = jiffies;
+	mmu_mirror_enter(t.domain);
+	KUNIT_EXPECT_NULL(test, mmu_mirror_window_ptr(t.window, 0, 1));
+	mmu_mirror_exit(t.domain);
+	KUNIT_EXPECT_FALSE(test, work_busy(&t.window->fill));
+	KUNIT_EXPECT_NULL(test, t.window->kaddr[0]);
+	gate_open();
+	actor_join(test, &closer);
+	mmu_mirror_domain_destroy(t.domain);
+}
+
+static void close_within_invalidation(struct kunit *test)
+{
+	struct window_test t;
+	struct actor closer = { .run = run_close };
+	struct mmu_notifier_range range;
+
+	window_setup(test, &t);
+	closer.arg = t.window;
+	range_begin(&range, t.addr, t.addr + LENGTH);
+	actor_start(test, &closer, -1);
+	mmu_notifier_invalidate_range_end(&range);
+	actor_join(test, &closer);
+	/* A later window of the same range works. */
+	t.window = window_make(test, t.domain, t.addr, LENGTH);
+	KUNIT_EXPECT_NOT_NULL(test, t.window->kaddr[0]);
+	window_teardown(&t);
+}
+
+/* The owner exits under its window. */
+struct owner {
+	struct mmu_mirror_domain *domain;
+	struct mmu_mirror_window *window;
+};
+
+static void run_owner(struct actor *actor)
+{
+	struct owner *owner = actor->arg;
+	struct mm_struct *mm = mm_alloc();
+	unsigned long addr;
+
+	actor->ret = -ENOMEM;
+	if (!mm)
+		return;
+	mm->task_size = TASK_SIZE;
+	arch_pick_mmap_layout(mm, &current->signal->rlim[RLIMIT_STACK]);
+	kthread_use_mm(mm);
+	addr = vm_mmap(NULL, 0, LENGTH, PROT_READ | PROT_WRITE,
+		       MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	if (!IS_ERR_VALUE(addr) && !put_user(1, (int __user *)addr)) {
+		owner->window = mmu_mirror_window_open(owner->domain, mm, addr,
+						       LENGTH, true);
+		actor->ret = PTR_ERR_OR_ZERO(owner->window);
+	}
+	if (!actor->ret) {
+		mmu_mirror_window_prefetch(owner->window);
+		flush_work(&owner->window->fill);
+		if (!owner->window->kaddr[0])
+			actor->ret = -ENOENT;
+	}
+	kthread_unuse_mm(mm);
+	mmput(mm);
+}
+
+static void window_outlives_its_owner(struct kunit *test)
+{
+	struct owner owner = { .domain = mmu_mirror_domain_alloc() };
+	struct actor actor = { .run = run_owner, .arg = &owner };
+	int tries = MANY;
+
+	KUNIT_ASSERT_NOT_NULL(test, owner.domain);
+	actor_start(test, &actor, -1);
+	actor_join(test, &actor);
+	KUNIT_ASSERT_EQ(test, 0, actor.ret);
+	/* The fill's reference on the mm is put asynchronously. */
+	while (READ_ONCE(owner.window->kaddr[0]) && tries--)
+		schedule_timeout_uninterruptible(1);
+	KUNIT_EXPECT_NULL(test, owner.window->kaddr[0]);
+	KUNIT_EXPECT_EQ(test, 1, owner.window->drops[MMU_NOTIFY_RELEASE]);
+	owner.window->hold_off = jiffies;
+	mmu_mirror_window_prefetch(owner.window);
+	flush_work(&owner.window->fill);
+	KUNIT_EXPECT_NULL(test, owner.window->kaddr[0]);
+	mmu_mirror_window_close(owner.window);
+	mmu_mirror_domain_destroy(owner.domain);
+	mmu_mirror_window_close(NULL);
+}
+
+static void mirror_test_exit(struct kunit *test)
+{
+	/* A failed assertion may have left a thread at the gate. */
+	gate_open();
+	mmu_range_mirror_set_hook(NULL);
+}
+
+static int mirror_test_init(struct kunit *test)
+{
+	init_completion(&gate.open);
+	return 0;
+}
+
+static struct kunit_case mirror_cases[] = {
+	KUNIT_CASE(insert_refuses),
+	KUNIT_CASE(populate_refuses),
+	KUNIT_CASE(populate_installs),
+	KUNIT_CASE(populate_reading_dirties_nothing),
+	KUNIT_CASE(populate_stops_at_failed_install),
+	KUNIT_CASE(invalidate_drops_what_it_hits),
+	KUNIT_CASE(invalidate_never_dirties),
+	KUNIT_CASE(nonblockable),
+	KUNIT_CASE(populate_collides_before_gup),
+	KUNIT_CASE(populate_collides_after_gup),
+	KUNIT_CASE(populate_ignores_unrelated),
+	KUNIT_CASE(populate_before_the_mark),
+	KUNIT_CASE(populate_waits_for_end),
+	KUNIT_CASE(populate_gives_up),
+	KUNIT_CASE(remove_within_invalidation),
+	KUNIT_CASE(wait_is_reentrant),
+	KUNIT_CASE(waits_come_after_all_drops),
+	KUNIT_CASE(window_open_refuses),
+	KUNIT_CASE(window_reads_and_writes),
+	KUNIT_CASE(window_at_an_offset),
+	KUNIT_CASE(window_fill_skips_holes),
+	KUNIT_CASE(window_invalidate_drops),
+	KUNIT_CASE(window_nonblockable),
+	KUNIT_CASE(window_fill_collides_before_gup),
+	KUNIT_CASE(window_fill_collides_after_gup),
+	KUNIT_CASE(window_fill_gives_up),
+	KUNIT_CASE(window_backs_off),
+	KUNIT_CASE(sections_count_the_outermost),
+	KUNIT_CASE(invalidate_waits_for_new_reader),
+	KUNIT_CASE(invalidate_waits_for_known_reader),
+	KUNIT_CASE(invalidate_waits_for_outer_section),
+	KUNIT_CASE(drain_clears_the_mask),
+	KUNIT_CASE(overlapping_invalidations_both_wait),
+	KUNIT_CASE(busy_reader_starves_nobody),
+	KUNIT_CASE(invalidate_needs_no_grace_period),
+	KUNIT_CASE(close_keeps_the_notifier_until_drained),
+	KUNIT_CASE(close_waits_for_the_fill),
+	KUNIT_CASE(closed_window_does_not_fill),
+	KUNIT_CASE(close_within_invalidation),
+	KUNIT_CASE(window_outlives_its_owner),
+	{}
+};
+
+static struct kunit_suite mirror_suite = {
+	.name = "mmu_range_mirror",
+	.init = mirror_test_init,
+	.exit = mirror_test_exit,
+	.test_cases = mirror_cases,
+};
+kunit_test_suite(mirror_suite);
+
+MODULE_DESCRIPTION("KUnit tests of mmu_range_mirror");
+MODULE_LICENSE("GPL");
