@@ -42,6 +42,7 @@ static const struct {
 	{ "tracefs", "/sys/kernel/tracing", NULL, 0 },
 	{ "cgroup2", "/sys/fs/cgroup", NULL, 0 },
 	{ "hugetlbfs", "/dev/hugepages", NULL, 0 },
+	{ 0 }
 };
 
 /* Without PID 1 the kernel panics: whoever waits outside sees it at once. */
@@ -53,7 +54,7 @@ static void die(const char *what)
 
 static void mount_all(void)
 {
-	for (size_t i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
+	for (int i = 0; mounts[i].type; i++) {
 		mkdir(mounts[i].dir, 0755);
 		if (mount(mounts[i].type, mounts[i].dir, mounts[i].type, 0,
 			  mounts[i].options) && mounts[i].required)
@@ -119,7 +120,7 @@ static char *parameter(const char *name)
 	if (!cmdline || !fgets(line, sizeof(line), cmdline))
 		die("/proc/cmdline");
 	fclose(cmdline);
-	for (word = strtok(line, " \n"); word; word = strtok(NULL, " \n"))
+	for (word = strtok(line, "\n "); word; word = strtok(NULL, "\n "))
 		if (!strncmp(word, name, strlen(name)))
 			return word + strlen(name);
 	return NULL;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/modules.sh stock | plain | running [MAKE ARGUMENT...]
+# lab/modules.sh stock | plain | running | warn-7.3 [MAKE ARGUMENT...]
 #
 # Build our modules and the patched vhost out of tree, and print the directory
 # that they are in:
@@ -10,12 +10,14 @@
 #   plain    for the stock kernel, without them: what a user would load
 #   running  as plain, for the kernel that this machine runs (or KDIR); vhost
 #            is patched only where a source of that version is at hand
+#   warn-7.3 as stock, against the 7.3 tree that lab/build.sh built: to see
+#            warnings, not to be loaded
 # A source file that did not change is not compiled again.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
 
-name=${1:?usage: lab/modules.sh stock|plain|running [make argument...]}
+name=${1:?usage: lab/modules.sh stock|plain|running|warn-7.3 [make argument...]}
 shift
 need_build
 unset_ksrc=
@@ -37,6 +39,13 @@ running)
 	7.3*) base=7.3 ;;
 	*) base= ;;
 	esac
+	;;
+warn-7.3)
+	KDIR=$CACHE/build/kcsan-7.3
+	release=$(cat "$KDIR/include/config/kernel.release")
+	base=7.3
+	# That kernel has all of this built in and exported already.
+	set -- KBUILD_MODPOST_WARN=1 "$@"
 	;;
 *)
 	die "unknown module set $name"
@@ -64,7 +73,9 @@ put() {
 config() {
 	echo "CONFIG_MMU_RANGE_MIRROR=m"
 	[ -z "$base" ] || echo "CONFIG_VHOST_RING_MIRROR=y"
-	[ "$name" = stock ] || return 0
+	case $name in
+	plain|running) return ;;
+	esac
 	echo "CONFIG_MMU_RANGE_MIRROR_INJECT=y"
 	[ ! -f "$REPO/lib/test_mmu_range_mirror.c" ] ||
 		echo "CONFIG_TEST_MMU_RANGE_MIRROR=m"

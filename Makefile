@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Every command of the project. Each installs what it lacks, keeps what it
+# downloads and builds in one cache directory, and can be run by itself; what
+# does the work is in lab/.
+
+TIERS := lab static litmus kunit stock build debug guest
+N ?= 200
+
+export N
+
+.PHONY: help run module check check-repeat clean $(TIERS:%=check-%)
+
+help:
+	@echo 'The main job'
+	@echo '  run            real clients of vhost-net on mirrored rings, disturbed,'
+	@echo '                 under a stock kernel                 4 min; 6 the first time'
+	@echo '  module         modules for the kernel that runs here            20 s'
+	@echo
+	@echo 'Tests (the last line is "N passed, N failed")'
+	@echo '  check          all that follow, but check-repeat     15 min; 40 the first time'
+	@echo '  check-lab      the harness itself                               1 min'
+	@echo '  check-static   sources: checkpatch, sparse, kernel-doc, ...     1 min'
+	@echo '  check-litmus   the section guard against the memory model       1 min'
+	@echo '  check-kunit    KUnit under UML 7.3: KASAN, lockdep    10 s; 4 min'
+	@echo '  check-stock    kselftests on the stock 6.12 kernel              2 min'
+	@echo '  check-build    7.3 in tree with KCSAN, kselftests      4 min; 12'
+	@echo '  check-debug    kselftests on 6.12 with KASAN, lockdep  4 min; 12'
+	@echo '  check-guest    one nested guest, one client: make run in short  2 min'
+	@echo '  check-repeat   check-debug N times (N=200)                hours'
+	@echo
+	@echo '  clean          remove what was built (not what was downloaded)'
+	@echo
+	@echo 'KSRC=/path/to/linux replaces the packaged source of its version,'
+	@echo 'MRM_CACHE=/path the cache directory, ACCEL=kvm|tcg the probe for KVM.'
+
+run:
+	@lab/run/run.sh
+
+module:
+	@lab/modules.sh running
+
+check:
+	@lab/check.sh $(TIERS)
+
+$(TIERS:%=check-%) check-repeat:
+	@lab/check.sh $(@:check-%=%)
+
+clean:
+	@. lab/env.sh && rm -rf "$$CACHE/build" "$$CACHE/tree"

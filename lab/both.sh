@@ -1,0 +1,46 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# lab/both.sh
+#
+# The newer base: our files in its tree, vhost with them, and no warning of
+# ours from W=1 and sparse. (The older one is built by the other tiers.) What
+# is built is a KCSAN kernel, so it is booted as well, and runs the selftests.
+
+# shellcheck source=lab/env.sh
+. "$(dirname "$0")/env.sh"
+
+out=$CACHE/build/check-build
+mkdir -p "$out"
+failed=
+
+result() {
+	if [ "$2" = 0 ]; then
+		echo "ok $1 build: $3"
+	else
+		echo "not ok $1 build: $3"
+		failed=yes
+	fi
+}
+
+printf 'TAP version 13\n1..2\n'
+status=0
+"$LAB/build.sh" kcsan-7.3 >/dev/null || status=$?
+result 1 "$status" "7.3 in tree, with strict KCSAN"
+
+status=0
+if [ -n "$failed" ]; then
+	status=1
+else
+	rm -rf "$CACHE/build/warn-7.3"
+	need sparse
+	"$LAB/modules.sh" warn-7.3 W=1 C=1 >/dev/null || status=1
+	grep -E '(warning|error):' "$CACHE/build/warn-7.3/build.log" \
+		>"$out/warnings" || true
+	if grep -E 'mirror|drivers/vhost/' "$out/warnings" >&2; then
+		status=1
+	fi
+fi
+result 2 "$status" "no warning on 7.3 from W=1 and sparse"
+[ -z "$failed" ] || exit 1
+"$LAB/selftest.sh" kcsan-7.3

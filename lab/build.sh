@@ -1,0 +1,63 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# lab/build.sh debug-6.12 | kcsan-7.3 [MAKE ARGUMENT...]
+#
+# Build a kernel with our files in its tree, and print its object directory:
+# tinyconfig, then lab/kconfig/x86.config and the fragment that the name begins
+# with. Modules are installed under root/ in it. A symbol that a fragment sets
+# and the configuration ends up without is an error.
+
+# shellcheck source=lab/env.sh
+. "$(dirname "$0")/env.sh"
+
+name=${1:?usage: lab/build.sh debug-6.12|kcsan-7.3 [make argument...]}
+shift
+base=${name##*-}
+flavour=$LAB/kconfig/${name%-*}.config
+[ -f "$flavour" ] || die "no $flavour"
+need_build
+tree=$("$LAB/tree.sh" "$base")
+out=$CACHE/build/$name
+locked "build-$name"
+mkdir -p "$out"
+
+run_make() {
+	make -C "$tree" O="$out" -j"$JOBS" CC="ccache gcc" \
+		KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=lab \
+		KBUILD_BUILD_HOST=lab "$@" >>"$out/build.log" 2>&1 || {
+		grep -E 'error:|undefined|No rule|Error' "$out/build.log" >&2 ||
+			tail -n 20 "$out/build.log" >&2
+		die "$name does not build; see $out/build.log"
+	}
+}
+
+: >"$out/build.log"
+cat "$LAB/kconfig/x86.config" "$flavour" >"$out/fragment"
+# Configured anew only if the fragments or the tree's Kconfig files say so:
+# otherwise nothing would be left for make to skip.
+find "$tree/mm/Kconfig" "$tree/lib/Kconfig.debug" "$tree/drivers/vhost/Kconfig" \
+	"$out/fragment" -exec cksum {} + >"$out/fragment.sum"
+if ! cmp -s "$out/fragment.sum" "$out/configured"; then
+	say "configuring $name"
+	run_make tinyconfig
+	(cd "$out" && "$tree/scripts/kconfig/merge_config.sh" -m -Q -O "$out" \
+		.config "$out/fragment") >>"$out/build.log"
+	run_make olddefconfig
+	grep -E '^CONFIG_[A-Z0-9_]*=' "$out/fragment" |
+		while read -r symbol; do
+			grep -qx "$symbol" "$out/.config" || echo "$symbol"
+		done >"$out/unset"
+	if [ -s "$out/unset" ]; then
+		say "$base knows or allows none of:"
+		cat "$out/unset" >&2
+		exit 1
+	fi
+	cp "$out/fragment.sum" "$out/configured"
+fi
+
+say "building $name (minutes, if it is the first time)"
+run_make "$@" bzImage modules
+rm -rf "$out/root"
+run_make INSTALL_MOD_PATH="$out/root" DEPMOD=depmod modules_install
+echo "$out"

@@ -1,0 +1,175 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# lab/harness.sh
+#
+# Tests of the harness itself: whatever can go wrong in a run is reported. One
+# table of boots (what /test.sh does, and how lab/boot.sh must judge it), one
+# of console lines, one of KTAP.
+
+# shellcheck source=lab/env.sh
+. "$(dirname "$0")/env.sh"
+
+out=$CACHE/build/check-lab
+mkdir -p "$out"
+"$LAB/fetch.sh" stock >/dev/null
+count=0
+failed=
+
+result() {
+	count=$((count + 1))
+	if [ "$1" = "$2" ]; then
+		echo "ok $count lab: $3"
+	else
+		echo "not ok $count lab: $3"
+		echo "# expected $2, got $1"
+		failed=yes
+	fi
+}
+
+# boots STATUS NAME SECONDS: /test.sh is on stdin.
+boots() {
+	root=$out/root
+	[ -d "$root" ] || "$LAB/root.sh" -r "$root"
+	{
+		echo '#!/bin/sh'
+		cat
+	} >"$root/test.sh"
+	chmod +x "$root/test.sh"
+	status=0
+	"$LAB/boot.sh" -k stock -r "$root" -o "$out/$2" -t "$3" >/dev/null \
+		2>"$out/$2.err" || status=$?
+	result "$status" "$1" "a run that $2 ends with $1"
+}
+
+# complains STATUS NAME: a console's lines are on stdin.
+complains() {
+	status=0
+	"$LAB/splat.awk" >/dev/null || status=$?
+	result "$status" "$1" "splat: $2"
+}
+
+# totals "LINE" NAME: KTAP is on stdin.
+totals() {
+	cat >"$out/ktap-case"
+	last=$("$LAB/summary" "$out/ktap-case" | tail -n 1) || true
+	result "$last" "$1" "summary: $2"
+}
+
+printf 'TAP version 13\n'
+
+boots 0 passes 60 <<'END'
+echo "1..1"
+END
+grep -q '^1\.\.1$' "$out/passes/results" && status=0 || status=1
+result "$status" 0 "what a run prints arrives"
+boots 1 fails 60 <<'END'
+exit 7
+END
+boots 2 crashes 60 <<'END'
+echo c >/proc/sysrq-trigger
+END
+boots 2 warns 60 <<'END'
+echo "WARNING: CPU: 0 PID: 1 at mm/none.c:1 none+0x0/0x0" >/dev/kmsg
+END
+boots 3 hangs 15 <<'END'
+sleep 1000
+END
+boots 3 powers-off 60 <<'END'
+poweroff -f
+END
+complains 0 "an ordinary console" <<'END'
+[    0.000000] Linux version 6.12.0
+[    0.269733] Speculative Return Stack Overflow: WARNING: See https://kernel.org/doc/html/latest/admin-guide/hw-vuln/srso.html for mitigation options.
+[    1.000000] Memory failure: 0x1234: recovery action for dirty LRU page: Recovered
+END
+while read -r line; do
+	[ -n "$line" ] || continue
+	echo "[    1.000000] $line" >"$out/line"
+	complains 1 "$line" <"$out/line"
+done <<'END'
+BUG: KASAN: slab-use-after-free in mmu_mirror_window_ptr+0x1/0x2
+BUG: kernel NULL pointer dereference, address: 0000000000000000
+WARNING: possible circular locking dependency detected
+WARNING: suspicious RCU usage
+INFO: task vhost-1:1 blocked for more than 60 seconds.
+rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:
+watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [test:1]
+Oops: general protection fault, probably for non-canonical address
+unreferenced object 0xffff888003a1 (size 64):
+BUG: sleeping function called from invalid context at mm/slab.c:1
+BUG: Bad page state in process test  pfn:01234
+Kernel panic - not syncing: sysrq triggered crash
+END
+complains 0 "a race of the kernel's own" <<'END'
+[    1.0] ==================================================================
+[    1.0] BUG: KCSAN: data-race in tick_sched_do_timer / tick_sched_do_timer
+[    1.0] read to 0xffffffff8 of 4 bytes by interrupt on cpu 0:
+[    1.0] ==================================================================
+END
+complains 1 "a race of ours" <<'END'
+[    1.0] ==================================================================
+[    1.0] BUG: KCSAN: data-race in copy_from_iter / vhost_get_vq_desc
+[    1.0] read to 0xffffffff8 of 4 bytes by task 1 on cpu 0:
+[    1.0] ==================================================================
+END
+
+totals "2 passed, 0 failed" "two" <<'END'
+TAP version 13
+1..2
+ok 1 a
+ok 2 b
+END
+totals "1 passed, 1 failed, 1 skipped" "a failure and a skip" <<'END'
+TAP version 13
+1..3
+ok 1 a
+not ok 2 b
+ok 3 c # SKIP no root
+END
+totals "1 passed, 1 failed" "it died on the way" <<'END'
+TAP version 13
+1..2
+ok 1 a
+END
+totals "1 passed, 1 failed" "it died, and another followed" <<'END'
+TAP version 13
+1..2
+TAP version 13
+1..1
+ok 1 b
+END
+totals "2 passed, 1 failed" "leaves are counted, not their parents" <<'END'
+KTAP version 1
+1..1
+    KTAP version 1
+    1..3
+    ok 1 a
+    not ok 2 b
+    ok 3 c
+not ok 1 suite
+END
+totals "1 passed, 1 failed" "a parent that failed by itself" <<'END'
+KTAP version 1
+1..1
+    1..1
+    ok 1 a
+not ok 1 suite
+END
+totals "1 passed, 1 failed" "bailing out" <<'END'
+TAP version 13
+1..3
+ok 1 a
+Bail out! no memory
+END
+totals "0 passed, 1 failed" "nothing" </dev/null
+totals "0 passed, 1 failed" "no plan" <<'END'
+some words
+END
+totals "0 passed, 0 failed, 1 skipped" "all is skipped" <<'END'
+TAP version 13
+1..0 # SKIP no device
+END
+
+echo "1..$count"
+[ -z "$failed" ]

@@ -1,0 +1,52 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Runs in the lab's virtual machine, as /test.sh of lab/selftest.sh: all test
+# programs, once with their KTAP, or /etc/times times with a line a round.
+
+times=$(cat /etc/times)
+failed=0
+
+# What KUnit has found at boot, if it is in this kernel.
+kunit() {
+	for results in /sys/kernel/debug/kunit/mmu_*/results; do
+		[ -f "$results" ] || continue
+		printf 'KTAP version 1\n1..1\n'
+		grep -v 'KTAP version' "$results"
+		! grep -q '^not ok' "$results" || failed=1
+	done
+}
+
+# 4 is kselftest's "skipped": it says why itself.
+programs() {
+	for program in /selftests/*/*; do
+		cd "${program%/*}" || return 1
+		echo "lab: $program" >/dev/kmsg
+		"$program"
+		case $? in
+		0|4) ;;
+		*) return 1 ;;
+		esac
+	done
+}
+
+modprobe test_mmu_range_mirror || failed=1
+if [ "$times" = 1 ]; then
+	kunit
+	programs || failed=1
+	exit $failed
+fi
+
+printf 'TAP version 13\n1..%s\n' "$times"
+round=1
+while [ "$round" -le "$times" ]; do
+	if programs >/tmp/round; then
+		echo "ok $round round"
+	else
+		echo "not ok $round round"
+		sed 's/^/# /' /tmp/round
+		exit 1
+	fi
+	round=$((round + 1))
+done
+exit $failed

@@ -1,0 +1,76 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# lab/selftest.sh stock|debug-6.12|kcsan-7.3 [TIMES]
+#
+# Build our kselftests the way the kernel's tree builds them, boot the kernel
+# with our modules, run the tests there (lab/selftest-vm.sh) and print their
+# KTAP; with TIMES, that often, one KTAP line a round.
+
+# shellcheck source=lab/env.sh
+. "$(dirname "$0")/env.sh"
+
+kernel=${1:?usage: lab/selftest.sh stock|debug-6.12|kcsan-7.3 [times]}
+times=${2:-1}
+case $kernel in
+stock)
+	base=6.12
+	seconds=300
+	"$LAB/modules.sh" stock >/dev/null
+	# The stock kernel's modules are of its own source, and so are these.
+	unset KSRC
+	;;
+*)
+	base=${kernel##*-}
+	seconds=900
+	"$LAB/build.sh" "$kernel" >/dev/null
+	;;
+esac
+# The rounds after the first are of a machine that is up.
+seconds=$((seconds + (times - 1) * 60))
+
+tree=$("$LAB/tree.sh" "$base")
+out=$CACHE/build/check-${kernel%-*}
+[ "$times" = 1 ] || out=$CACHE/build/check-repeat
+mkdir -p "$out"
+
+say "building the selftests"
+headers=$CACHE/build/headers-$base
+tests=$CACHE/build/selftests-$base
+mkdir -p "$headers" "$tests/mm" "$tests/vhost"
+{
+	make -C "$tree" O="$headers" headers
+	for set in mm vhost; do
+		[ "$set" = vhost ] || program=mmu_range_mirror
+		[ "$set" = mm ] || program=ring_mirror
+		make -C "$tree/tools/testing/selftests/$set" \
+			OUTPUT="$tests/$set" LDFLAGS=-static \
+			KHDR_INCLUDES="-isystem $headers/usr/include" \
+			"$tests/$set/$program"
+	done
+} >"$out/build.log" 2>&1 || {
+	grep -E 'error:|undefined|No rule|Error' "$out/build.log" >&2
+	die "the selftests do not build; see $out/build.log"
+}
+
+root=$out/root
+rm -rf "$root"
+"$LAB/root.sh" -r "$root" -k "$kernel" -m zram -m loop \
+	-m mmu_range_mirror -m test_mmu_range_mirror -m hwpoison_inject \
+	-m tun -m vhost_net -m vhost_vsock \
+	-b "$tests/mm/mmu_range_mirror:/selftests/mm/mmu_range_mirror" \
+	-b "$tests/vhost/ring_mirror:/selftests/vhost/ring_mirror"
+cp "$LAB/selftest-vm.sh" "$root/test.sh"
+echo "$times" >"$root/etc/times"
+
+status=0
+"$LAB/boot.sh" -k "$kernel" -r "$root" -o "$out" -t "$seconds" || status=$?
+cat "$out/results" 2>/dev/null || true
+printf 'TAP version 13\n1..1\n'
+case $status in
+0) echo "ok 1 $kernel: ended by itself, without a complaint" ;;
+1) echo "not ok 1 $kernel: a test program failed" ;;
+2) echo "not ok 1 $kernel: the kernel complained" ;;
+*) echo "not ok 1 $kernel: did not end in $seconds s" ;;
+esac
+exit "$status"
