@@ -13,6 +13,7 @@
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/swap.h>
 #include <linux/uaccess.h>
 
 #define NPAGES		8
@@ -123,7 +124,7 @@ static void gate_open(void)
 struct shadow {
 	struct mmu_range_mirror mirror;
 	struct page *page[NPAGES];
-	struct mutex mutex;
+	struct mutex mutex;	/* for mirrors that use one */
 	int fail_at;
 	int invalidated;
 	int waited;
@@ -212,6 +213,15 @@ static struct page *mapped_page(struct kunit *test, unsigned long addr)
 	return page;
 }
 
+/* The references on what is mapped at @addr, but for those of LRU batches. */
+static int mapped_refs(struct kunit *test, unsigned long addr)
+{
+	struct page *page = mapped_page(test, addr);
+
+	lru_add_drain_all();
+	return page_count(page);
+}
+
 static unsigned long map_memory(struct kunit *test)
 {
 	unsigned long addr;
@@ -289,6 +299,7 @@ static int invalidate_nonblock(unsigned long start, unsigned long end)
 struct extent {
 	unsigned long start;
 	unsigned long length;
+	atomic_t started;
 	atomic_t returned;
 	struct completion *end;
 };
@@ -298,6 +309,7 @@ static void run_invalidate(struct actor *actor)
 	struct extent *extent = actor->arg;
 	struct mmu_notifier_range range;
 
+	atomic_inc(&extent->started);
 	range_begin(&range, extent->start, extent->start + extent->length);
 	atomic_inc(&extent->returned);
 	if (extent->end)
@@ -334,7 +346,7 @@ static void insert_refuses(struct kunit *test)
 	for (i = 0; i < ARRAY_SIZE(bad); i++)
 		KUNIT_EXPECT_EQ_MSG(test, bad[i].ret,
 				    mmu_range_mirror_insert(&mirror, current->mm,
-							    (bad[i].from_top ? top : 0) + bad[i].start,
+							    bad[i].start + (bad[i].from_top ? top : 0),
 							    bad[i].length, &shadow_ops, NULL),
 				    "case %d", i);
 	KUNIT_EXPECT_EQ(test, -EINVAL,
@@ -407,7 +419,7 @@ static void populate_installs(struct kunit *test)
 {
 	unsigned long addr = map_memory(test);
 	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
-	int refs = page_count(mapped_page(test, addr));
+	int refs = mapped_refs(test, addr);
 	int i;
 
 	KUNIT_EXPECT_EQ(test, 0, shadow_populate(shadow, 0, NPAGES));
@@ -419,7 +431,7 @@ static void populate_installs(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, NPAGES, shadow->mirror.nr_dirtied);
 	/* No pin: the page must stay free to migrate. */
-	KUNIT_EXPECT_EQ(test, refs, page_count(shadow->page[0]));
+	KUNIT_EXPECT_EQ(test, refs, mapped_refs(test, addr));
 	mmu_range_mirror_remove(&shadow->mirror);
 }
 
@@ -440,15 +452,14 @@ static void populate_stops_at_failed_install(struct kunit *test)
 {
 	unsigned long addr = map_memory(test);
 	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
-	int refs = page_count(mapped_page(test, addr + 3 * PAGE_SIZE));
+	int refs = mapped_refs(test, addr + 3 * PAGE_SIZE);
 
 	shadow->fail_at = 3;
 	KUNIT_EXPECT_EQ(test, -ENOSPC, shadow_populate(shadow, 0, NPAGES));
 	KUNIT_EXPECT_EQ(test, 3, shadow->mirror.nr_dirtied);
 	KUNIT_EXPECT_NOT_NULL(test, shadow->page[2]);
 	KUNIT_EXPECT_NULL(test, shadow->page[4]);
-	KUNIT_EXPECT_EQ(test, refs,
-			page_count(mapped_page(test, addr + 3 * PAGE_SIZE)));
+	KUNIT_EXPECT_EQ(test, refs, mapped_refs(test, addr + 3 * PAGE_SIZE));
 	mmu_range_mirror_remove(&shadow->mirror);
 }
 
@@ -666,14 +677,14 @@ static void populate_gives_up(struct kunit *test)
 	unsigned long addr = map_memory(test);
 	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
 	struct extent extent = { .start = addr, .length = LENGTH };
-	int refs = page_count(mapped_page(test, addr));
+	int refs = mapped_refs(test, addr);
 
 	gate_call(MMU_RANGE_MIRROR_LOOKED_UP, call_invalidate, &extent);
 	KUNIT_EXPECT_EQ(test, -EAGAIN, shadow_populate(shadow, 0, NPAGES));
 	KUNIT_EXPECT_LT(test, gate.calls, MANY);
 	mmu_range_mirror_set_hook(NULL);
 	KUNIT_EXPECT_EQ(test, 0, shadow->mirror.nr_dirtied);
-	KUNIT_EXPECT_EQ(test, refs, page_count(mapped_page(test, addr)));
+	KUNIT_EXPECT_EQ(test, refs, mapped_refs(test, addr));
 	mmu_range_mirror_remove(&shadow->mirror);
 }
 
@@ -880,6 +891,34 @@ static void window_fill_skips_holes(struct kunit *test)
 	mmu_mirror_domain_destroy(domain);
 }
 
+/* What the process may not write is not mapped for writing. */
+static void window_respects_protection(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct mmu_mirror_domain *domain = mmu_mirror_domain_alloc();
+	struct mmu_mirror_window *window;
+	int value;
+
+	KUNIT_ASSERT_NOT_NULL(test, domain);
+	KUNIT_ASSERT_EQ(test, addr,
+			vm_mmap(NULL, addr, PAGE_SIZE, PROT_READ,
+				MAP_ANONYMOUS | MAP_PRIVATE | MAP_FIXED, 0));
+	KUNIT_ASSERT_EQ(test, 0, get_user(value, (int __user *)addr));
+	window = window_make(test, domain, addr, LENGTH);
+	KUNIT_EXPECT_NULL(test, window->kaddr[0]);
+	KUNIT_EXPECT_NOT_NULL(test, window->kaddr[1]);
+	mmu_mirror_window_close(window);
+
+	window = mmu_mirror_window_open(domain, current->mm, addr, LENGTH, false);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(window));
+	mmu_mirror_window_prefetch(window);
+	flush_work(&window->fill);
+	KUNIT_EXPECT_NOT_NULL(test, window->kaddr[0]);
+	KUNIT_EXPECT_EQ(test, 0, window->mirror.nr_dirtied);
+	mmu_mirror_window_close(window);
+	mmu_mirror_domain_destroy(domain);
+}
+
 static void window_invalidate_drops(struct kunit *test)
 {
 	struct window_test t;
@@ -1023,18 +1062,23 @@ static void sections_count_the_outermost(struct kunit *test)
 
 /*
  * A reader that stays inside a section, on a CPU of its own, and looks whether
- * an invalidation returns meanwhile.
+ * an invalidation returns meanwhile. It begins to look when its pointer has
+ * been dropped and the invalidation has started.
  */
 struct reader {
 	struct mmu_mirror_domain *domain;
 	struct mmu_mirror_window *window;
+	struct extent *extent;
 	bool nested;
-	atomic_t *returned;
 	struct completion inside;
-	/* The pointers are dropped, and whoever must wait has started. */
-	bool go;
 	bool saw_return;
 };
+
+static bool reader_may_look(struct reader *reader)
+{
+	return !READ_ONCE(reader->window->kaddr[0]) &&
+	       atomic_read(&reader->extent->started);
+}
 
 static void run_reader(struct actor *actor)
 {
@@ -1042,19 +1086,20 @@ static void run_reader(struct actor *actor)
 	u64 end;
 
 	mmu_mirror_enter(reader->domain);
-	if (reader->nested)
-		mmu_mirror_enter(reader->domain);
 	actor->ret = !mmu_mirror_window_ptr(reader->window, 0, sizeof(int));
-	if (reader->nested)
-		mmu_mirror_exit(reader->domain);
 	complete_all(&reader->inside);
 	end = ktime_get_ns() + 5 * NSEC_PER_SEC;
-	while (!READ_ONCE(reader->go) && ktime_get_ns() < end)
+	while (!reader_may_look(reader) && ktime_get_ns() < end)
 		cpu_relax();
 	end = ktime_get_ns() + HOLD_NS;
-	while (ktime_get_ns() < end)
-		if (atomic_read(reader->returned))
+	while (ktime_get_ns() < end) {
+		if (reader->nested) {
+			mmu_mirror_enter(reader->domain);
+			mmu_mirror_exit(reader->domain);
+		}
+		if (atomic_read(&reader->extent->returned))
 			reader->saw_return = true;
+	}
 	mmu_mirror_exit(reader->domain);
 }
 
@@ -1069,17 +1114,6 @@ static void reader_enter(struct kunit *test, struct actor *actor,
 	KUNIT_ASSERT_NE(test, 0,
 			wait_for_completion_timeout(&reader->inside, 20 * HZ));
 	KUNIT_ASSERT_EQ(test, 0, actor->ret);
-}
-
-/* Let the reader look, now that its pointer is gone. */
-static void reader_look(struct kunit *test, struct reader *reader)
-{
-	int tries = MANY;
-
-	while (READ_ONCE(reader->window->kaddr[0]) && tries--)
-		schedule_timeout_uninterruptible(1);
-	WRITE_ONCE(reader->go, true);
-	KUNIT_EXPECT_NULL(test, READ_ONCE(reader->window->kaddr[0]));
 }
 
 /* CPU 1 is the reader's alone: it spins there with preemption off. */
@@ -1105,7 +1139,7 @@ static void check_reader_waited_for(struct kunit *test, bool published,
 	struct actor first = { .run = run_publish };
 	struct actor hand = { .run = run_invalidate, .arg = &extent };
 	struct actor eye;
-	struct reader reader = { .nested = nested };
+	struct reader reader = { .nested = nested, .extent = &extent };
 
 	needs_two_cpus(test);
 	window_setup(test, &t);
@@ -1114,7 +1148,6 @@ static void check_reader_waited_for(struct kunit *test, bool published,
 	hand.mm = current->mm;
 	reader.domain = t.domain;
 	reader.window = t.window;
-	reader.returned = &extent.returned;
 	first.arg = t.domain;
 	if (published) {
 		actor_start(test, &first, 1);
@@ -1123,7 +1156,6 @@ static void check_reader_waited_for(struct kunit *test, bool published,
 	}
 	reader_enter(test, &eye, &reader);
 	actor_start(test, &hand, 0);
-	reader_look(test, &reader);
 	actor_join(test, &eye);
 	actor_join(test, &hand);
 	KUNIT_EXPECT_FALSE(test, reader.saw_return);
@@ -1166,21 +1198,20 @@ static void drain_clears_the_mask(struct kunit *test)
 }
 
 /* The second finds nothing to drop, but the reader is still inside. */
-static void overlapping_invalidations_both_wait(struct kunit *test)
+static void check_overlap(struct kunit *test, bool first_waits)
 {
 	struct window_test t;
 	struct extent one = {}, two = {};
 	struct actor first = { .run = run_invalidate, .arg = &one };
 	struct actor second = { .run = run_invalidate, .arg = &two };
 	struct actor eye;
-	struct reader reader = { .returned = &two.returned };
+	struct reader reader = { .extent = &two };
 
 	needs_two_cpus(test);
 	window_setup(test, &t);
 	one.start = t.addr;
 	one.length = PAGE_SIZE;
-	two.start = t.addr;
-	two.length = PAGE_SIZE;
+	two = one;
 	first.mm = current->mm;
 	second.mm = current->mm;
 	reader.domain = t.domain;
@@ -1189,14 +1220,30 @@ static void overlapping_invalidations_both_wait(struct kunit *test)
 	reader_enter(test, &eye, &reader);
 	actor_start(test, &first, 0);
 	gate_await(test);
+	if (first_waits) {
+		gate_open();
+		KUNIT_EXPECT_EQ(test, 0,
+				wait_for_completion_timeout(&first.done, HZ / 20));
+	}
 	actor_start(test, &second, 0);
-	reader_look(test, &reader);
 	actor_join(test, &eye);
 	KUNIT_EXPECT_FALSE(test, reader.saw_return);
 	gate_open();
 	actor_join(test, &first);
 	actor_join(test, &second);
 	window_teardown(&t);
+}
+
+static void second_waits_before_the_first(struct kunit *test)
+{
+	check_overlap(test, false);
+}
+
+static void second_waits_beside_the_first(struct kunit *test)
+{
+	if (IS_ENABLED(CONFIG_UML) || !IS_ENABLED(CONFIG_PREEMPTION))
+		kunit_skip(test, "needs the first to be preempted where it spins");
+	check_overlap(test, true);
 }
 
 /* A reader that never pauses delays an invalidation by a section at most. */
@@ -1226,6 +1273,7 @@ static void busy_reader_starves_nobody(struct kunit *test)
 	struct window_test t;
 	struct spinner spinner = {};
 	struct actor actor = { .run = run_spinner, .arg = &spinner };
+	struct mmu_notifier_range range;
 	int i;
 
 	needs_two_cpus(test);
@@ -1233,12 +1281,14 @@ static void busy_reader_starves_nobody(struct kunit *test)
 	spinner.domain = t.domain;
 	spinner.window = t.window;
 	actor_start(test, &actor, 1);
-	for (i = 0; i < MANY; i++) {
+	for (i = 0; i < MANY / 10; i++) {
 		t.window->hold_off = jiffies;
 		mmu_mirror_window_prefetch(t.window);
 		flush_work(&t.window->fill);
-		invalidate(t.addr, t.addr + LENGTH);
-		KUNIT_EXPECT_NULL(test, t.window->kaddr[0]);
+		/* The reader's misses have it filled again after the end. */
+		range_begin(&range, t.addr, t.addr + LENGTH);
+		KUNIT_EXPECT_NULL(test, READ_ONCE(t.window->kaddr[0]));
+		mmu_notifier_invalidate_range_end(&range);
 	}
 	WRITE_ONCE(spinner.stop, true);
 	actor_join(test, &actor);
@@ -1306,7 +1356,7 @@ static void close_keeps_the_notifier_until_drained(struct kunit *test)
 	struct actor closer = { .run = run_close };
 	struct actor hand = { .run = run_invalidate, .arg = &extent };
 	struct actor eye;
-	struct reader reader = { .returned = &extent.returned };
+	struct reader reader = { .extent = &extent };
 
 	needs_two_cpus(test);
 	window_setup(test, &t);
@@ -1321,7 +1371,6 @@ static void close_keeps_the_notifier_until_drained(struct kunit *test)
 	actor_start(test, &closer, 0);
 	gate_await(test);
 	actor_start(test, &hand, 0);
-	reader_look(test, &reader);
 	actor_join(test, &eye);
 	KUNIT_EXPECT_FALSE(test, reader.saw_return);
 	gate_open();
@@ -1485,6 +1534,7 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(window_reads_and_writes),
 	KUNIT_CASE(window_at_an_offset),
 	KUNIT_CASE(window_fill_skips_holes),
+	KUNIT_CASE(window_respects_protection),
 	KUNIT_CASE(window_invalidate_drops),
 	KUNIT_CASE(window_nonblockable),
 	KUNIT_CASE(window_fill_collides_before_gup),
@@ -1496,7 +1546,8 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(invalidate_waits_for_known_reader),
 	KUNIT_CASE(invalidate_waits_for_outer_section),
 	KUNIT_CASE(drain_clears_the_mask),
-	KUNIT_CASE(overlapping_invalidations_both_wait),
+	KUNIT_CASE(second_waits_before_the_first),
+	KUNIT_CASE(second_waits_beside_the_first),
 	KUNIT_CASE(busy_reader_starves_nobody),
 	KUNIT_CASE(invalidate_needs_no_grace_period),
 	KUNIT_CASE(close_keeps_the_notifier_until_drained),
