@@ -1,0 +1,709 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A client of /dev/vhost-net; see client.h. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/if_tun.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client.h"
+
+#define STATS_FILE "/sys/kernel/debug/vhost_ring_mirror"
+#define PARAM_FILE "/sys/module/vhost/parameters/ring_mirror"
+
+#ifndef VHOST_SET_FORK_FROM_OWNER
+#define VHOST_SET_FORK_FROM_OWNER _IOW(VHOST_VIRTIO, 0x84, __u8)
+#endif
+
+/* An ether type for local experiments: nobody else's packets interfere. */
+#define TEST_PROTO 0x88b5
+#define NET_HDR sizeof(struct virtio_net_hdr_mrg_rxbuf)
+
+static int fail(const char *what)
+{
+	note("%s: %s", what, strerror(errno));
+	return -1;
+}
+
+long long now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000LL + ts.tv_nsec / 1000000;
+}
+
+/* Ring parts. */
+
+size_t client_part_size(struct client *c, enum part part)
+{
+	switch (part) {
+	case DESC:
+		return c->num * sizeof(struct vring_desc);
+	case AVAIL:
+		return sizeof(struct vring_avail) + 2 * c->num;
+	default:
+		return sizeof(struct vring_used) +
+		       c->num * sizeof(struct vring_used_elem);
+	}
+}
+
+static struct vring_desc *desc_of(struct queue *queue)
+{
+	return queue->part[DESC];
+}
+
+static struct vring_avail *avail_of(struct queue *queue)
+{
+	return queue->part[AVAIL];
+}
+
+static struct vring_used *used_of(struct queue *queue)
+{
+	return queue->part[USED];
+}
+
+static uint64_t guest_addr(struct client *c, void *p)
+{
+	return (char *)p - c->mem + c->iova_shift;
+}
+
+/* Rings are known to the device by our addresses unless there is an IOTLB. */
+static uint64_t ring_addr(struct client *c, void *p)
+{
+	if (c->features & (1ULL << VIRTIO_F_ACCESS_PLATFORM))
+		return guest_addr(c, p);
+	return (uintptr_t)p;
+}
+
+/* Setting up. */
+
+/* The kernel's own packets would use buffers up. */
+static void no_ipv6(const char *name)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6",
+		 name);
+	fd = open(path, O_WRONLY);
+	if (fd < 0)
+		return;
+	if (write(fd, "1", 1) != 1)
+		fail(path);
+	close(fd);
+}
+
+static int open_tap(struct client *c)
+{
+	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+	struct sockaddr_ll addr = {
+		.sll_family = AF_PACKET,
+		.sll_protocol = htons(TEST_PROTO),
+	};
+	int size = NET_HDR;
+	int rcvbuf = 4 << 20;
+
+	c->tap = open("/dev/net/tun", O_RDWR | O_NONBLOCK);
+	if (c->tap < 0)
+		return fail("/dev/net/tun");
+	if (ioctl(c->tap, TUNSETIFF, &ifr))
+		return fail("TUNSETIFF");
+	if (ioctl(c->tap, TUNSETVNETHDRSZ, &size))
+		return fail("TUNSETVNETHDRSZ");
+	no_ipv6(ifr.ifr_name);
+
+	c->peer = socket(AF_PACKET, SOCK_RAW, htons(TEST_PROTO));
+	if (c->peer < 0)
+		return fail("packet socket");
+	setsockopt(c->peer, SOL_SOCKET, SO_RCVBUFFORCE, &rcvbuf,
+		   sizeof(rcvbuf));
+	if (ioctl(c->peer, SIOCGIFINDEX, &ifr))
+		return fail("SIOCGIFINDEX");
+	addr.sll_ifindex = ifr.ifr_ifindex;
+	if (ioctl(c->peer, SIOCGIFFLAGS, &ifr))
+		return fail("SIOCGIFFLAGS");
+	ifr.ifr_flags |= IFF_UP | IFF_RUNNING;
+	if (ioctl(c->peer, SIOCSIFFLAGS, &ifr))
+		return fail("SIOCSIFFLAGS");
+	if (bind(c->peer, (struct sockaddr *)&addr, sizeof(addr)))
+		return fail("bind");
+	return 0;
+}
+
+static int alloc_memory(struct client *c)
+{
+	size_t parts = NR_QUEUES * NR_PARTS * PART_ROOM;
+	size_t bufs = c->num * BUF_SIZE;
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+	int fd = -1;
+
+	c->mem_size = parts + NR_QUEUES * bufs + c->config.extra;
+	if (c->config.memfd) {
+		fd = memfd_create("vhost-client", 0);
+		if (fd < 0 || ftruncate(fd, c->mem_size))
+			return fail("memfd");
+		flags = MAP_SHARED;
+	}
+	c->mem = mmap(NULL, c->mem_size, PROT_READ | PROT_WRITE, flags, fd, 0);
+	if (fd >= 0)
+		close(fd);
+	if (c->mem == MAP_FAILED)
+		return fail("mmap");
+	/* One page is to be one page here: huge ones have tests elsewhere. */
+	madvise(c->mem, c->mem_size, MADV_NOHUGEPAGE);
+
+	for (int q = 0; q < NR_QUEUES; q++) {
+		struct queue *queue = &c->queue[q];
+
+		for (int p = 0; p < NR_PARTS; p++)
+			queue->part[p] = c->mem +
+					 (q * NR_PARTS + p) * PART_ROOM;
+		queue->part[DESC] = (char *)queue->part[DESC] +
+				    c->config.skew;
+		queue->bufs = c->mem + parts + q * bufs;
+	}
+	c->extra = c->mem + parts + NR_QUEUES * bufs;
+	return 0;
+}
+
+static int set_mem_table(struct client *c)
+{
+	struct {
+		struct vhost_memory mem;
+		struct vhost_memory_region region;
+	} table = {
+		.mem.nregions = 1,
+		.region = {
+			.memory_size = c->mem_size,
+			.userspace_addr = (uintptr_t)c->mem,
+		},
+	};
+
+	if (ioctl(c->fd, VHOST_SET_MEM_TABLE, &table))
+		return fail("VHOST_SET_MEM_TABLE");
+	return 0;
+}
+
+static int set_log_base(struct client *c)
+{
+	uint64_t base;
+
+	c->log = mmap(NULL, c->mem_size / PAGE / 8 + PAGE,
+		      PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		      0);
+	if (c->log == MAP_FAILED)
+		return fail("mmap log");
+	base = (uintptr_t)c->log;
+	if (ioctl(c->fd, VHOST_SET_LOG_BASE, &base))
+		return fail("VHOST_SET_LOG_BASE");
+	return 0;
+}
+
+int client_set_rings(struct client *c, int q)
+{
+	struct queue *queue = &c->queue[q];
+	struct vhost_vring_addr addr = {
+		.index = q,
+		.desc_user_addr = ring_addr(c, queue->part[DESC]),
+		.avail_user_addr = ring_addr(c, queue->part[AVAIL]),
+		.used_user_addr = ring_addr(c, queue->part[USED]),
+	};
+
+	if (c->features & (1ULL << VHOST_F_LOG_ALL)) {
+		addr.flags = 1 << VHOST_VRING_F_LOG;
+		addr.log_guest_addr = guest_addr(c, queue->part[USED]);
+	}
+	if (ioctl(c->fd, VHOST_SET_VRING_ADDR, &addr))
+		return fail("VHOST_SET_VRING_ADDR");
+	return 0;
+}
+
+static int set_queue(struct client *c, int q)
+{
+	struct queue *queue = &c->queue[q];
+	struct vhost_vring_state state = { .index = q, .num = c->num };
+	struct vhost_vring_file file = { .index = q };
+
+	if (ioctl(c->fd, VHOST_SET_VRING_NUM, &state))
+		return fail("VHOST_SET_VRING_NUM");
+	state.num = queue->avail_idx;
+	if (ioctl(c->fd, VHOST_SET_VRING_BASE, &state))
+		return fail("VHOST_SET_VRING_BASE");
+	if (client_set_rings(c, q))
+		return -1;
+	file.fd = queue->kick;
+	if (ioctl(c->fd, VHOST_SET_VRING_KICK, &file))
+		return fail("VHOST_SET_VRING_KICK");
+	file.fd = queue->call;
+	if (ioctl(c->fd, VHOST_SET_VRING_CALL, &file))
+		return fail("VHOST_SET_VRING_CALL");
+	return 0;
+}
+
+int client_backend(struct client *c, bool on)
+{
+	for (int q = 0; q < NR_QUEUES; q++) {
+		struct vhost_vring_file file = {
+			.index = q,
+			.fd = on ? c->tap : -1,
+		};
+
+		if (ioctl(c->fd, VHOST_NET_SET_BACKEND, &file))
+			return fail("VHOST_NET_SET_BACKEND");
+	}
+	return 0;
+}
+
+int client_iotlb(struct client *c, int type, uint64_t offset, size_t size,
+		 void *to)
+{
+	struct vhost_msg msg = {
+		.type = VHOST_IOTLB_MSG,
+		.iotlb = {
+			.iova = offset + c->iova_shift,
+			.size = size,
+			.uaddr = (uintptr_t)to,
+			.perm = VHOST_ACCESS_RW,
+			.type = type,
+		},
+	};
+
+	if (write(c->fd, &msg, sizeof(msg)) != sizeof(msg))
+		return fail("IOTLB message");
+	return 0;
+}
+
+/* From SET_OWNER to a running device; also after RESET_OWNER. */
+int client_start(struct client *c)
+{
+	uint8_t fork_owner = 0;
+
+	if (c->config.kthread &&
+	    ioctl(c->fd, VHOST_SET_FORK_FROM_OWNER, &fork_owner))
+		return fail("VHOST_SET_FORK_FROM_OWNER");
+	if (ioctl(c->fd, VHOST_SET_OWNER))
+		return fail("VHOST_SET_OWNER");
+	if (set_mem_table(c))
+		return -1;
+	if ((c->features & (1ULL << VHOST_F_LOG_ALL)) && set_log_base(c))
+		return -1;
+	if (ioctl(c->fd, VHOST_SET_FEATURES, &c->features))
+		return fail("VHOST_SET_FEATURES");
+	if (c->iova_shift &&
+	    client_iotlb(c, VHOST_IOTLB_UPDATE, 0, c->mem_size, c->mem))
+		return -1;
+	for (int q = 0; q < NR_QUEUES; q++)
+		if (set_queue(c, q))
+			return -1;
+	return client_backend(c, true);
+}
+
+int client_open(struct client *c, const struct client_config *config)
+{
+	memset(c, 0, sizeof(*c));
+	c->config = *config;
+	c->num = config->num ?: 256;
+	c->features = config->features | (1ULL << VIRTIO_F_VERSION_1);
+	if (c->features & (1ULL << VIRTIO_F_ACCESS_PLATFORM))
+		c->iova_shift = 1ULL << 32;
+	c->fd = config->fd ?: open("/dev/vhost-net", O_RDWR);
+	if (c->fd < 0)
+		return fail("/dev/vhost-net");
+	for (int q = 0; q < NR_QUEUES; q++) {
+		c->queue[q].kick = eventfd(0, EFD_NONBLOCK);
+		c->queue[q].call = eventfd(0, EFD_NONBLOCK);
+	}
+	if (open_tap(c) || alloc_memory(c))
+		return -1;
+	return client_start(c);
+}
+
+void client_close(struct client *c)
+{
+	if (!c->mem)
+		return;
+	close(c->fd);
+	close(c->tap);
+	close(c->peer);
+	for (int q = 0; q < NR_QUEUES; q++) {
+		close(c->queue[q].kick);
+		close(c->queue[q].call);
+	}
+	munmap(c->mem, c->mem_size);
+	c->mem = NULL;
+}
+
+/*
+ * Return when no worker is in the middle of a run: each holds the queue's mutex
+ * and so does this ioctl. Used indices that were seen are final by then.
+ */
+int client_settle(struct client *c)
+{
+	for (int q = 0; q < NR_QUEUES; q++) {
+		struct vhost_vring_state state = { .index = q };
+
+		if (ioctl(c->fd, VHOST_GET_VRING_BASE, &state))
+			return fail("VHOST_GET_VRING_BASE");
+	}
+	return 0;
+}
+
+/* Packets: a header of zeroes, an Ethernet header, a number, a pattern. */
+
+static size_t payload_size(uint32_t seq)
+{
+	return 64 + seq * 37 % 1024;
+}
+
+static unsigned char pattern(uint32_t seq, size_t i)
+{
+	return seq * 131 + i * 7;
+}
+
+static size_t make_frame(char *frame, uint32_t seq)
+{
+	struct ethhdr *eth = (struct ethhdr *)frame;
+	char *payload = frame + sizeof(*eth);
+	size_t size = payload_size(seq);
+
+	memset(eth->h_dest, 0xff, ETH_ALEN);
+	memcpy(eth->h_source, "\x02vhost", ETH_ALEN);
+	eth->h_proto = htons(TEST_PROTO);
+	memcpy(payload, &seq, sizeof(seq));
+	for (size_t i = sizeof(seq); i < size; i++)
+		payload[i] = pattern(seq, i);
+	return sizeof(*eth) + size;
+}
+
+static int check_frame(const char *frame, size_t len, uint32_t seq)
+{
+	const char *payload = frame + sizeof(struct ethhdr);
+	size_t size = payload_size(seq);
+	uint32_t got;
+
+	if (len != sizeof(struct ethhdr) + size) {
+		note("packet %u: %zu bytes, not %zu", seq, len,
+		     sizeof(struct ethhdr) + size);
+		return -1;
+	}
+	memcpy(&got, payload, sizeof(got));
+	if (got != seq) {
+		note("packet %u where %u was expected", got, seq);
+		return -1;
+	}
+	for (size_t i = sizeof(seq); i < size; i++) {
+		if ((unsigned char)payload[i] != pattern(seq, i)) {
+			note("packet %u: byte %zu is wrong", seq, i);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+size_t client_make_packet(char *buf, uint32_t seq)
+{
+	memset(buf, 0, NET_HDR);
+	return NET_HDR + make_frame(buf + NET_HDR, seq);
+}
+
+/* The queues. */
+
+static void put_avail(struct client *c, int q, void *buf, size_t size)
+{
+	struct queue *queue = &c->queue[q];
+	uint16_t slot = queue->avail_idx % c->num;
+	struct vring_desc *desc = &desc_of(queue)[slot];
+
+	desc->addr = guest_addr(c, buf);
+	desc->len = size;
+	desc->flags = q == RX ? VRING_DESC_F_WRITE : 0;
+	desc->next = 0;
+	avail_of(queue)->ring[slot] = slot;
+	queue->avail_idx++;
+}
+
+static int publish_avail(struct client *c, int q)
+{
+	struct queue *queue = &c->queue[q];
+	uint64_t one = 1;
+
+	__atomic_store_n(&avail_of(queue)->idx, queue->avail_idx,
+			 __ATOMIC_SEQ_CST);
+	if (write(queue->kick, &one, sizeof(one)) != sizeof(one))
+		return fail("kick");
+	return 0;
+}
+
+static char *buf_of(struct client *c, int q, uint16_t slot)
+{
+	return c->queue[q].bufs + slot * BUF_SIZE;
+}
+
+/* Buffers that the device has used and we have not looked at. */
+unsigned int client_used(struct client *c, int q)
+{
+	struct queue *queue = &c->queue[q];
+
+	return (uint16_t)(__atomic_load_n(&used_of(queue)->idx,
+					  __ATOMIC_ACQUIRE) - queue->used_idx);
+}
+
+static int wait_used(struct client *c, int q, unsigned int n)
+{
+	long long deadline = now_ms() + PATIENCE_MS;
+
+	while (client_used(c, q) < n) {
+		if (now_ms() > deadline) {
+			note("queue %d: %u of %u buffers used", q,
+			     client_used(c, q), n);
+			return -1;
+		}
+		sched_yield();
+	}
+	return 0;
+}
+
+static int take_used(struct client *c, int q, uint32_t *len)
+{
+	struct queue *queue = &c->queue[q];
+	uint16_t slot = queue->used_idx % c->num;
+	struct vring_used_elem *elem = &used_of(queue)->ring[slot];
+
+	/* One worker, one direction: buffers come back in order. */
+	if (elem->id != slot) {
+		note("queue %d: buffer %u used where %u was expected", q,
+		     elem->id, slot);
+		return -1;
+	}
+	*len = elem->len;
+	queue->used_idx++;
+	return 0;
+}
+
+int client_send(struct client *c, unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++) {
+		char *buf = buf_of(c, TX, c->queue[TX].avail_idx % c->num);
+
+		put_avail(c, TX, buf, client_make_packet(buf,
+							 c->next_seq[TX] + i));
+	}
+	return publish_avail(c, TX);
+}
+
+/* Send a packet whose contents are left to the caller. */
+int client_send_from(struct client *c, void *buf)
+{
+	put_avail(c, TX, buf, NET_HDR + sizeof(struct ethhdr) +
+		  payload_size(c->next_seq[TX]));
+	return publish_avail(c, TX);
+}
+
+/* @n packets that were sent come out, and their buffers come back. */
+int client_sent(struct client *c, unsigned int n)
+{
+	char frame[BUF_SIZE];
+
+	for (unsigned int i = 0; i < n; i++) {
+		struct pollfd pfd = { .fd = c->peer, .events = POLLIN };
+		ssize_t len;
+
+		if (poll(&pfd, 1, PATIENCE_MS) != 1) {
+			note("packet %u never came out", c->next_seq[TX]);
+			return -1;
+		}
+		len = recv(c->peer, frame, sizeof(frame), 0);
+		if (len < 0)
+			return fail("recv");
+		if (check_frame(frame, len, c->next_seq[TX]))
+			return -1;
+		c->next_seq[TX]++;
+	}
+	if (wait_used(c, TX, n))
+		return -1;
+	for (unsigned int i = 0; i < n; i++) {
+		uint32_t len;
+
+		if (take_used(c, TX, &len))
+			return -1;
+	}
+	return 0;
+}
+
+int client_received(struct client *c, unsigned int n)
+{
+	char frame[BUF_SIZE];
+
+	for (unsigned int i = 0; i < n; i++)
+		put_avail(c, RX, buf_of(c, RX, c->queue[RX].avail_idx % c->num),
+			  BUF_SIZE);
+	if (publish_avail(c, RX))
+		return -1;
+	for (unsigned int i = 0; i < n; i++) {
+		size_t size = make_frame(frame, c->next_seq[RX] + i);
+
+		if (send(c->peer, frame, size, 0) != (ssize_t)size)
+			return fail("send");
+	}
+	if (wait_used(c, RX, n))
+		return -1;
+	for (unsigned int i = 0; i < n; i++) {
+		uint16_t slot = c->queue[RX].used_idx % c->num;
+		uint32_t len;
+
+		if (take_used(c, RX, &len) ||
+		    check_frame(buf_of(c, RX, slot) + NET_HDR, len - NET_HDR,
+				c->next_seq[RX]++))
+			return -1;
+	}
+	return 0;
+}
+
+int client_round(struct client *c, unsigned int n)
+{
+	while (n) {
+		unsigned int batch = n < BATCH ? n : BATCH;
+
+		if (client_send(c, batch) || client_received(c, batch) ||
+		    client_sent(c, batch))
+			return -1;
+		n -= batch;
+	}
+	return 0;
+}
+
+static int all_mirrored(struct client *c)
+{
+	int pid = c->config.kthread ? ANY : getpid();
+	struct stats before[NR_QUEUES][NR_PARTS], after;
+
+	for (int q = 0; q < NR_QUEUES; q++)
+		for (int p = 0; p < NR_PARTS; p++)
+			if (stats_read(&before[q][p], pid, q, p))
+				return -1;
+	/* Once round the ring, or a page of it might never be looked at. */
+	if (client_round(c, c->num))
+		return -1;
+	for (int q = 0; q < NR_QUEUES; q++) {
+		for (int p = 0; p < NR_PARTS; p++) {
+			if (stats_read(&after, pid, q, p))
+				return -1;
+			if (after.mirrored == before[q][p].mirrored ||
+			    after.fallback != before[q][p].fallback)
+				return 0;
+		}
+	}
+	return 1;
+}
+
+int client_warm_up(struct client *c)
+{
+	long long deadline = now_ms() + PATIENCE_MS;
+	int ret;
+
+	do {
+		ret = all_mirrored(c);
+		if (ret)
+			return ret < 0 ? -1 : 0;
+	} while (now_ms() < deadline);
+	note("some ring part is not mirrored");
+	return -1;
+}
+
+/* What the kernel says of it. */
+
+static unsigned long number(const char *line, const char *key)
+{
+	const char *p = strstr(line, key);
+
+	return p ? strtoul(p + strlen(key), NULL, 10) : 0;
+}
+
+static unsigned long all_drops(const char *line)
+{
+	const char *p = strstr(line, "drops=");
+	unsigned long sum = 0;
+
+	if (!p)
+		return 0;
+	for (; *p && *p != ' '; p++)
+		if (*p == ':')
+			sum += strtoul(p + 1, NULL, 10);
+	return sum;
+}
+
+static bool line_matches(const char *line, int pid, int q, int part)
+{
+	static const char * const names[] = {
+		" part=desc ", " part=avail ", " part=used ",
+	};
+	bool want_closed = pid == CLOSED;
+	bool closed = strstr(line, " closed ");
+
+	if (closed != want_closed)
+		return false;
+	if (pid >= 0 && number(line, "pid=") != (unsigned long)pid)
+		return false;
+	if (q >= 0 && number(line, " vq=") != (unsigned long)q)
+		return false;
+	return part == ANY || strstr(line, names[part]);
+}
+
+int stats_read(struct stats *stats, int pid, int q, int part)
+{
+	FILE *file = fopen(STATS_FILE, "r");
+	char line[1024];
+
+	memset(stats, 0, sizeof(*stats));
+	if (!file)
+		return fail(STATS_FILE);
+	while (fgets(line, sizeof(line), file)) {
+		unsigned long wait = number(line, " worst_wait_ns=");
+
+		if (!line_matches(line, pid, q, part))
+			continue;
+		stats->lines++;
+		stats->mirrored += number(line, " mirrored=");
+		stats->fallback += number(line, " fallback=");
+		stats->fills += number(line, " fills=");
+		stats->collisions += number(line, " collisions=");
+		stats->installed += number(line, " installed=");
+		stats->drops += all_drops(line);
+		stats->drops_unmap += number(line, "unmap:");
+		stats->drops_clear += number(line, ",clear:");
+		stats->drops_protection += number(line, "protection_vma:") +
+					   number(line, "protection_page:");
+		if (wait > stats->worst_wait_ns)
+			stats->worst_wait_ns = wait;
+	}
+	fclose(file);
+	return 0;
+}
+
+int ring_mirror_set(bool on)
+{
+	int fd = open(PARAM_FILE, O_WRONLY);
+	bool ok;
+
+	if (fd < 0)
+		return fail(PARAM_FILE);
+	ok = write(fd, on ? "Y" : "N", 1) == 1;
+	close(fd);
+	return ok ? 0 : fail(PARAM_FILE);
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A client of /dev/vhost-net, with a tap device behind it and a packet socket
+ * behind that: what it sends comes out of the socket, and the other way round.
+ *
+ * It is the driver's side of two virtqueues, so it can put the rings where it
+ * likes and pull the memory away from under them. It always kicks, and looks
+ * at the used index itself, so that no packet depends on a notification.
+ */
+#ifndef SELFTESTS_VHOST_CLIENT_H
+#define SELFTESTS_VHOST_CLIENT_H
+
+#include <linux/vhost.h>
+#include <linux/virtio_ring.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define RX 0
+#define TX 1
+#define NR_QUEUES 2
+
+enum part { DESC, AVAIL, USED, NR_PARTS };
+
+#define PAGE 4096UL
+/* Room for one ring part, and the bytes of one packet buffer. */
+#define PART_ROOM (16 * PAGE)
+#define BUF_SIZE 2048UL
+#define MAX_NUM 1024
+/* Packets under way at once: fewer than any queue on the way holds. */
+#define BATCH 32
+/* Nothing here takes this long, however slow the machine. */
+#define PATIENCE_MS 20000
+
+#define note(fmt, ...) \
+	fprintf(stderr, "# %s:%d: " fmt "\n", __FILE__, __LINE__, ##__VA_ARGS__)
+
+/**
+ * struct client_config - what a client is to be like
+ * @num: entries of each ring; 0: 256
+ * @features: beyond VIRTIO_F_VERSION_1
+ * @skew: bytes to put the descriptors beyond their alignment
+ * @memfd: all memory is a shared mapping of a memfd, not anonymous
+ * @kthread: the worker is a kernel thread, not a thread of this process
+ * @extra: bytes of memory beyond what the client itself uses
+ * @fd: an open /dev/vhost-net, or 0
+ */
+struct client_config {
+	unsigned int num;
+	uint64_t features;
+	size_t skew;
+	bool memfd;
+	bool kthread;
+	size_t extra;
+	int fd;
+};
+
+struct queue {
+	void *part[NR_PARTS];
+	char *bufs;
+	uint16_t avail_idx;
+	uint16_t used_idx;
+	int kick;
+	int call;
+};
+
+struct client {
+	struct client_config config;
+	unsigned int num;
+	uint64_t features;
+	int fd;
+	int tap;
+	int peer;
+	/* All memory that the device may reach; guest address 0 is its start. */
+	char *mem;
+	size_t mem_size;
+	char *extra;
+	/* With an IOTLB, the device knows addresses by this much more. */
+	uint64_t iova_shift;
+	unsigned char *log;
+	struct queue queue[NR_QUEUES];
+	uint32_t next_seq[NR_QUEUES];
+};
+
+/* All return 0, or -1 after a note of the reason. */
+int client_open(struct client *c, const struct client_config *config);
+int client_start(struct client *c);
+void client_close(struct client *c);
+int client_set_rings(struct client *c, int q);
+int client_backend(struct client *c, bool on);
+int client_iotlb(struct client *c, int type, uint64_t offset, size_t size,
+		 void *to);
+int client_settle(struct client *c);
+
+/* The bytes of a ring part, without the event index. */
+size_t client_part_size(struct client *c, enum part part);
+
+/* Move @n packets each way, and check them; any number. */
+int client_round(struct client *c, unsigned int n);
+/* Move until every ring part is accessed through windows only. */
+int client_warm_up(struct client *c);
+
+/* The same in steps. At most BATCH at once. */
+int client_send(struct client *c, unsigned int n);
+int client_send_from(struct client *c, void *buf);
+int client_sent(struct client *c, unsigned int n);
+int client_received(struct client *c, unsigned int n);
+unsigned int client_used(struct client *c, int q);
+size_t client_make_packet(char *buf, uint32_t seq);
+
+long long now_ms(void);
+
+/* What vhost_ring_mirror in debugfs says. */
+struct stats {
+	unsigned long mirrored;
+	unsigned long fallback;
+	unsigned long fills;
+	unsigned long collisions;
+	unsigned long installed;
+	unsigned long worst_wait_ns;
+	unsigned long drops;
+	unsigned long drops_unmap;
+	unsigned long drops_clear;
+	unsigned long drops_protection;
+	unsigned int lines;
+};
+
+#define ANY (-1)
+#define CLOSED (-2)
+
+/*
+ * Sum over the lines of process @pid (or ANY, or CLOSED for what is gone),
+ * queue @q (or ANY) and ring part @part (or ANY).
+ */
+int stats_read(struct stats *stats, int pid, int q, int part);
+int ring_mirror_set(bool on);
+
+#endif

@@ -1,0 +1,1030 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * vhost's rings through windows: that they are used, that nothing done to the
+ * memory underneath loses or corrupts a packet, and that neither side ever
+ * waits for the other's faults.
+ *
+ * A stale kernel pointer shows: the worker looks for new buffers in a page that
+ * is not the ring any more, and the packets do not come out.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <linux/virtio_config.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "../kselftest_harness.h"
+#include "client.h"
+
+#ifndef __NR_pidfd_open
+#define __NR_pidfd_open 434
+#endif
+#ifndef __NR_process_mrelease
+#define __NR_process_mrelease 448
+#endif
+
+/* An invalidation is not to wait for a fault; this is forever to it. */
+#define PROMPT_MS 5000
+/* Rounds of traffic for each thing done to the memory. */
+#define ROUNDS 24
+/* Long to invalidate, page by page. */
+#define LONG_RANGE (64UL << 20)
+
+#define TIMEOUT 150
+
+static const char *why_skip(void)
+{
+	if (geteuid())
+		return "needs root";
+	if (access("/dev/vhost-net", R_OK | W_OK))
+		return "no /dev/vhost-net: vhost_net is not loaded";
+	if (access("/dev/net/tun", R_OK | W_OK))
+		return "no /dev/net/tun: tun is not loaded";
+	if (access("/sys/kernel/debug/vhost_ring_mirror", R_OK)) {
+		mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL);
+		if (access("/sys/kernel/debug/vhost_ring_mirror", R_OK))
+			return "vhost has no ring mirror";
+	}
+	return NULL;
+}
+
+/* Something done over and over in a thread of its own. */
+struct disturber {
+	pthread_t thread;
+	void (*once)(struct disturber *d);
+	struct client *c;
+	char *mem;
+	size_t size;
+	atomic_bool stop;
+	/* In the part of it that matters. */
+	atomic_bool inside;
+	atomic_ulong done;
+	atomic_ulong failed;
+};
+
+static void *disturb(void *arg)
+{
+	struct disturber *d = arg;
+
+	while (!d->stop) {
+		d->once(d);
+		d->done++;
+	}
+	return NULL;
+}
+
+static int disturber_start(struct disturber *d, struct client *c,
+			   void (*once)(struct disturber *d))
+{
+	d->once = once;
+	d->c = c;
+	return pthread_create(&d->thread, NULL, disturb, d);
+}
+
+static void disturber_stop(struct disturber *d)
+{
+	d->stop = true;
+	pthread_join(d->thread, NULL);
+}
+
+/* Replace the pages of [@addr, @addr + @size) by others that look the same. */
+static int replace_pages(void *addr, size_t size)
+{
+	void *copy = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (copy == MAP_FAILED)
+		return -1;
+	memcpy(copy, addr, size);
+	if (mremap(copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, addr) !=
+	    addr)
+		return -1;
+	return 0;
+}
+
+/* The same with a hole in between. */
+static int unmap_and_map(void *addr, size_t size)
+{
+	char *copy = malloc(size);
+	int ret = -1;
+
+	memcpy(copy, addr, size);
+	if (!munmap(addr, size) &&
+	    mmap(addr, size, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == addr) {
+		memcpy(addr, copy, size);
+		ret = 0;
+	}
+	free(copy);
+	return ret;
+}
+
+/* Away, used there or not, and back. */
+static int move_and_back(void *addr, size_t size)
+{
+	char *other = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+			   -1, 0);
+
+	if (other == MAP_FAILED)
+		return -1;
+	if (mremap(addr, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, other) !=
+	    other)
+		return -1;
+	if (mremap(other, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, addr) !=
+	    addr)
+		return -1;
+	return 0;
+}
+
+FIXTURE(net)
+{
+	struct client c;
+	struct client_config config;
+};
+
+FIXTURE_VARIANT(net)
+{
+	unsigned int num;
+	uint64_t features;
+	bool kthread;
+};
+
+FIXTURE_VARIANT_ADD(net, small)
+{
+	.num = 256,
+};
+
+FIXTURE_VARIANT_ADD(net, small_event_idx)
+{
+	.num = 256,
+	.features = 1ULL << VIRTIO_RING_F_EVENT_IDX,
+};
+
+/* Its used ring has elements that straddle pages. */
+FIXTURE_VARIANT_ADD(net, large)
+{
+	.num = MAX_NUM,
+};
+
+FIXTURE_VARIANT_ADD(net, large_event_idx)
+{
+	.num = MAX_NUM,
+	.features = 1ULL << VIRTIO_RING_F_EVENT_IDX,
+};
+
+FIXTURE_VARIANT_ADD(net, kthread)
+{
+	.num = 256,
+	.kthread = true,
+};
+
+FIXTURE_VARIANT_ADD(net, iotlb)
+{
+	.num = MAX_NUM,
+	.features = 1ULL << VIRTIO_F_ACCESS_PLATFORM,
+};
+
+FIXTURE_SETUP(net)
+{
+	self->config = (struct client_config) {
+		.num = variant->num,
+		.features = variant->features,
+		.kthread = variant->kthread,
+	};
+	ASSERT_EQ(0, client_open(&self->c, &self->config));
+}
+
+FIXTURE_TEARDOWN(net)
+{
+	client_close(&self->c);
+}
+
+TEST_F_TIMEOUT(net, moves_data_through_windows, TIMEOUT)
+{
+	struct client *c = &self->c;
+	unsigned int n = 2 * c->num;
+	int pid = variant->kthread ? ANY : getpid();
+	struct stats before[NR_QUEUES][NR_PARTS], after;
+
+	ASSERT_EQ(0, client_warm_up(c));
+	for (int q = 0; q < NR_QUEUES; q++)
+		for (int p = 0; p < NR_PARTS; p++)
+			ASSERT_EQ(0, stats_read(&before[q][p], pid, q, p));
+	ASSERT_EQ(0, client_round(c, n));
+	for (int q = 0; q < NR_QUEUES; q++) {
+		for (int p = 0; p < NR_PARTS; p++) {
+			unsigned long mirrored, fallback;
+
+			ASSERT_EQ(0, stats_read(&after, pid, q, p));
+			ASSERT_EQ(1, after.lines);
+			mirrored = after.mirrored - before[q][p].mirrored;
+			fallback = after.fallback - before[q][p].fallback;
+			/* One descriptor and one head for each packet. */
+			EXPECT_GE(mirrored, p == USED ? 1 : n);
+			EXPECT_GE(mirrored / 100, fallback);
+		}
+	}
+}
+
+/* Also closes what has been opened, and what has not. */
+TEST_F_TIMEOUT(net, resets_and_closes, TIMEOUT)
+{
+	int pid = variant->kthread ? ANY : getpid();
+	struct stats before, live, closed;
+	struct client *c = &self->c;
+	int fd;
+
+	ASSERT_EQ(0, stats_read(&before, CLOSED, ANY, ANY));
+	ASSERT_EQ(0, client_warm_up(c));
+	ASSERT_EQ(0, client_settle(c));
+	ASSERT_EQ(0, stats_read(&live, pid, ANY, ANY));
+	ASSERT_EQ(NR_QUEUES * NR_PARTS, live.lines);
+
+	ASSERT_EQ(0, ioctl(c->fd, VHOST_RESET_OWNER));
+	/* Nothing is left, and nothing of what was counted is lost. */
+	ASSERT_EQ(0, stats_read(&closed, CLOSED, ANY, ANY));
+	EXPECT_GE(closed.mirrored, before.mirrored + live.mirrored);
+	EXPECT_GE(closed.fallback, before.fallback + live.fallback);
+	EXPECT_GE(closed.fills, before.fills + live.fills);
+	ASSERT_EQ(0, stats_read(&live, pid, ANY, ANY));
+	EXPECT_EQ(0, live.lines);
+
+	ASSERT_EQ(0, client_start(c));
+	ASSERT_EQ(0, client_warm_up(c));
+
+	fd = open("/dev/vhost-net", O_RDWR);
+	ASSERT_LE(0, fd);
+	close(fd);
+	fd = open("/dev/vhost-net", O_RDWR);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ioctl(fd, VHOST_SET_OWNER));
+	close(fd);
+}
+
+FIXTURE(plain)
+{
+	struct client c;
+};
+
+FIXTURE_SETUP(plain)
+{
+}
+
+FIXTURE_TEARDOWN(plain)
+{
+	client_close(&self->c);
+}
+
+/* The kernel asks nothing of the descriptors' alignment. The windows do. */
+TEST_F_TIMEOUT(plain, unaligned_descriptors_stay_on_uaccess, TIMEOUT)
+{
+	struct client_config config = { .skew = 8 };
+	struct client *c = &self->c;
+	struct stats stats;
+
+	ASSERT_EQ(0, client_open(c, &config));
+	ASSERT_EQ(0, client_round(c, 4 * c->num));
+	for (int q = 0; q < NR_QUEUES; q++) {
+		ASSERT_EQ(0, stats_read(&stats, getpid(), q, DESC));
+		EXPECT_EQ(0, stats.mirrored);
+		EXPECT_LE(4 * c->num, stats.fallback);
+		ASSERT_EQ(0, stats_read(&stats, getpid(), q, AVAIL));
+		EXPECT_LT(0, stats.mirrored);
+		ASSERT_EQ(0, stats_read(&stats, getpid(), q, USED));
+		EXPECT_LT(0, stats.mirrored);
+	}
+}
+
+/* The event indices are beyond the rings that SET_VRING_NUM knows of. */
+TEST_F_TIMEOUT(plain, event_index_is_mirrored, TIMEOUT)
+{
+	struct client_config config = {
+		.features = 1ULL << VIRTIO_RING_F_EVENT_IDX,
+	};
+	struct client *c = &self->c;
+	struct queue *queue = &c->queue[TX];
+	struct pollfd pfd;
+	uint16_t *used_event, *avail_event;
+	uint64_t value;
+
+	ASSERT_EQ(0, client_open(c, &config));
+	used_event = queue->part[AVAIL] + client_part_size(c, AVAIL);
+	avail_event = queue->part[USED] + client_part_size(c, USED);
+	ASSERT_EQ(0, client_warm_up(c));
+	pfd = (struct pollfd) { .fd = queue->call, .events = POLLIN };
+
+	for (int i = 0; i < ROUNDS; i++) {
+		struct stats before, after;
+
+		/* An interrupt for the buffer that is used next, and no other. */
+		ASSERT_EQ(0, client_settle(c));
+		if (read(queue->call, &value, sizeof(value)) < 0)
+			ASSERT_EQ(EAGAIN, errno);
+		__atomic_store_n(used_event, queue->used_idx, __ATOMIC_SEQ_CST);
+		ASSERT_EQ(0, stats_read(&before, getpid(), TX, AVAIL));
+		ASSERT_EQ(0, client_send(c, 1));
+		ASSERT_EQ(1, poll(&pfd, 1, PATIENCE_MS));
+		ASSERT_EQ(0, client_sent(c, 1));
+		ASSERT_EQ(0, client_settle(c));
+		/* The device wants a kick for the next one. */
+		EXPECT_EQ(queue->avail_idx,
+			  __atomic_load_n(avail_event, __ATOMIC_ACQUIRE));
+		ASSERT_EQ(0, stats_read(&after, getpid(), TX, AVAIL));
+		EXPECT_LT(before.mirrored, after.mirrored);
+		EXPECT_EQ(before.fallback, after.fallback);
+
+		/* None for one that is far off. */
+		ASSERT_EQ(8, read(queue->call, &value, sizeof(value)));
+		__atomic_store_n(used_event, queue->used_idx - 1,
+				 __ATOMIC_SEQ_CST);
+		ASSERT_EQ(0, client_send(c, 1));
+		ASSERT_EQ(0, client_sent(c, 1));
+		ASSERT_EQ(0, client_settle(c));
+		EXPECT_EQ(-1, read(queue->call, &value, sizeof(value)));
+	}
+}
+
+static void test_replacing(struct __test_metadata *_metadata, struct client *c,
+			   int (*replace)(void *addr, size_t size))
+{
+	struct client_config config = { .num = MAX_NUM };
+	struct stats before, after;
+
+	ASSERT_EQ(0, client_open(c, &config));
+	ASSERT_EQ(0, client_warm_up(c));
+	ASSERT_EQ(0, stats_read(&before, getpid(), ANY, ANY));
+	for (int i = 0; i < ROUNDS; i++) {
+		for (int p = 0; p < NR_PARTS; p++) {
+			int q = i % NR_QUEUES;
+
+			/* Nobody writes while the page is being copied. */
+			ASSERT_EQ(0, client_settle(c));
+			ASSERT_EQ(0, replace(c->queue[q].part[p], PART_ROOM));
+			ASSERT_EQ(0, client_round(c, BATCH));
+		}
+	}
+	ASSERT_EQ(0, stats_read(&after, getpid(), ANY, ANY));
+	/* Live pages were hit, not only addresses. */
+	EXPECT_LE(ROUNDS, after.drops - before.drops);
+	EXPECT_EQ(0, client_warm_up(c));
+}
+
+TEST_F_TIMEOUT(plain, pages_are_replaced, TIMEOUT)
+{
+	test_replacing(_metadata, &self->c, replace_pages);
+}
+
+TEST_F_TIMEOUT(plain, rings_are_unmapped_and_mapped, TIMEOUT)
+{
+	test_replacing(_metadata, &self->c, unmap_and_map);
+}
+
+TEST_F_TIMEOUT(plain, rings_are_moved_and_back, TIMEOUT)
+{
+	test_replacing(_metadata, &self->c, move_and_back);
+}
+
+static void toggle_exec(struct disturber *d)
+{
+	size_t size = NR_QUEUES * NR_PARTS * PART_ROOM;
+
+	if (mprotect(d->c->mem, size, PROT_READ | PROT_WRITE | PROT_EXEC) ||
+	    mprotect(d->c->mem, size, PROT_READ | PROT_WRITE))
+		d->failed++;
+}
+
+TEST_F_TIMEOUT(plain, rings_are_reprotected_under_traffic, TIMEOUT)
+{
+	struct client_config config = { .num = MAX_NUM };
+	struct client *c = &self->c;
+	struct disturber d = { };
+	struct stats before, after;
+
+	ASSERT_EQ(0, client_open(c, &config));
+	ASSERT_EQ(0, client_warm_up(c));
+	ASSERT_EQ(0, stats_read(&before, getpid(), ANY, ANY));
+	ASSERT_EQ(0, disturber_start(&d, c, toggle_exec));
+	do {
+		ASSERT_EQ(0, client_round(c, c->num));
+		ASSERT_EQ(0, stats_read(&after, getpid(), ANY, ANY));
+	} while (after.drops_protection - before.drops_protection < ROUNDS);
+	disturber_stop(&d);
+	EXPECT_EQ(0, d.failed);
+	EXPECT_EQ(0, client_warm_up(c));
+}
+
+/* A child that shares the pages until it has been told to go. */
+static pid_t fork_child(int *to_child)
+{
+	int fds[2];
+	char byte;
+	pid_t pid;
+
+	if (pipe(fds))
+		return -1;
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(fds[1]);
+		if (read(fds[0], &byte, 1))
+			_exit(1);
+		_exit(0);
+	}
+	close(fds[0]);
+	*to_child = fds[1];
+	return pid;
+}
+
+/*
+ * After a fork the next write to a ring page gives the process a copy, and the
+ * child keeps the page that the window knew.
+ */
+TEST_F_TIMEOUT(plain, rings_are_copied_after_fork, TIMEOUT)
+{
+	struct client_config config = { .num = MAX_NUM };
+	struct client *c = &self->c;
+	struct stats before, after;
+
+	ASSERT_EQ(0, client_open(c, &config));
+	ASSERT_EQ(0, client_warm_up(c));
+	ASSERT_EQ(0, stats_read(&before, getpid(), ANY, ANY));
+	for (int i = 0; i < ROUNDS; i++) {
+		int to_child, status;
+		pid_t pid;
+
+		/* With packets under way. */
+		ASSERT_EQ(0, client_send(c, BATCH));
+		pid = fork_child(&to_child);
+		ASSERT_LT(0, pid);
+		ASSERT_EQ(0, client_sent(c, BATCH));
+		ASSERT_EQ(0, client_round(c, 2 * BATCH));
+		close(to_child);
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		ASSERT_EQ(0, status);
+		ASSERT_EQ(0, client_round(c, BATCH));
+	}
+	ASSERT_EQ(0, stats_read(&after, getpid(), ANY, ANY));
+	EXPECT_LE(ROUNDS, after.drops - before.drops);
+	EXPECT_LT(0, after.drops_protection - before.drops_protection);
+	EXPECT_EQ(0, client_warm_up(c));
+}
+
+static void zap_everything(struct disturber *d)
+{
+	/* Shared memory keeps its contents; the page tables do not. */
+	if (madvise(d->mem, d->size, MADV_POPULATE_WRITE))
+		d->failed++;
+	d->inside = true;
+	if (madvise(d->mem, d->size, MADV_DONTNEED))
+		d->failed++;
+	d->inside = false;
+}
+
+/* Put both queues' rings somewhere else. */
+static int move_rings(struct client *c, char *to)
+{
+	if (client_settle(c))
+		return -1;
+	for (int q = 0; q < NR_QUEUES; q++) {
+		for (int p = 0; p < NR_PARTS; p++) {
+			char *part = to + (q * NR_PARTS + p) * PART_ROOM;
+
+			memcpy(part, c->queue[q].part[p], PART_ROOM);
+			c->queue[q].part[p] = part;
+		}
+		if (client_set_rings(c, q))
+			return -1;
+	}
+	return 0;
+}
+
+static unsigned long all_drops(struct __test_metadata *_metadata)
+{
+	struct stats closed, live;
+
+	ASSERT_EQ(0, stats_read(&closed, CLOSED, ANY, ANY));
+	ASSERT_EQ(0, stats_read(&live, getpid(), ANY, ANY));
+	return closed.drops + live.drops;
+}
+
+static void start_zapping(struct __test_metadata *_metadata,
+			  struct disturber *d, struct client *c)
+{
+	memset(d, 0, sizeof(*d));
+	d->mem = c->mem;
+	d->size = c->mem_size;
+	ASSERT_EQ(0, disturber_start(d, c, zap_everything));
+}
+
+/*
+ * Rings change their addresses, and devices come and go, while invalidations of
+ * both the old and the new place are open: what an invalidation's end finds is
+ * not what its start found. If that unbalanced any count, windows would stay
+ * empty ever after.
+ */
+TEST_F_TIMEOUT(plain, rings_are_retargeted_during_invalidations, TIMEOUT)
+{
+	size_t room = NR_QUEUES * NR_PARTS * PART_ROOM;
+	struct client_config config = { .memfd = true, .extra = LONG_RANGE };
+	unsigned long before = all_drops(_metadata);
+	struct client *c = &self->c;
+	unsigned int overlaps = 0;
+	struct disturber d;
+
+	ASSERT_EQ(0, client_open(c, &config));
+	start_zapping(_metadata, &d, c);
+	for (int i = 1; overlaps < ROUNDS ||
+	     all_drops(_metadata) < before + ROUNDS; i++) {
+		char *near = c->extra;
+		char *far = c->extra + c->config.extra - room;
+
+		ASSERT_EQ(0, client_round(c, BATCH));
+		while (!d.inside)
+			sched_yield();
+		ASSERT_EQ(0, move_rings(c, i % 2 ? near : far));
+		overlaps += d.inside;
+		ASSERT_EQ(0, client_round(c, BATCH));
+		if (i % 8)
+			continue;
+
+		while (!d.inside)
+			sched_yield();
+		/* The mapping stays until the disturber is done with it. */
+		close(c->fd);
+		c->fd = -1;
+		overlaps += d.inside;
+		disturber_stop(&d);
+		EXPECT_EQ(0, d.failed);
+		client_close(c);
+		ASSERT_EQ(0, client_open(c, &config));
+		start_zapping(_metadata, &d, c);
+	}
+	disturber_stop(&d);
+	EXPECT_EQ(0, d.failed);
+	EXPECT_EQ(0, client_warm_up(c));
+}
+
+/* With an IOTLB the place may change without the ring's address changing. */
+TEST_F_TIMEOUT(plain, iotlb_moves_the_rings, TIMEOUT)
+{
+	struct client_config config = {
+		.features = 1ULL << VIRTIO_F_ACCESS_PLATFORM,
+	};
+	size_t parts = NR_QUEUES * NR_PARTS * PART_ROOM;
+	struct client *c = &self->c;
+	struct stats before, after;
+	struct vhost_msg msg;
+	struct pollfd pfd;
+	char *old, *new;
+
+	ASSERT_EQ(0, client_open(c, &config));
+	pfd = (struct pollfd) { .fd = c->fd, .events = POLLIN };
+	for (int i = 0; i < ROUNDS; i++) {
+		ASSERT_EQ(0, client_warm_up(c));
+		ASSERT_EQ(0, client_settle(c));
+		while (poll(&pfd, 1, 0) == 1)
+			ASSERT_LT(0, read(c->fd, &msg, sizeof(msg)));
+
+		/* No translation: nothing is accessed until there is one. */
+		ASSERT_EQ(0, client_iotlb(c, VHOST_IOTLB_INVALIDATE, 0,
+					  c->mem_size, NULL));
+		ASSERT_EQ(0, stats_read(&before, getpid(), TX, ANY));
+		ASSERT_EQ(0, client_send(c, 1));
+		ASSERT_EQ(1, poll(&pfd, 1, PATIENCE_MS));
+		ASSERT_EQ((ssize_t)sizeof(msg),
+			  read(c->fd, &msg, sizeof(msg)));
+		EXPECT_EQ(VHOST_IOTLB_MISS, msg.iotlb.type);
+		ASSERT_EQ(0, client_settle(c));
+		ASSERT_EQ(0, stats_read(&after, getpid(), TX, ANY));
+		EXPECT_EQ(before.mirrored, after.mirrored);
+		EXPECT_EQ(before.fallback, after.fallback);
+
+		/* The same addresses, somewhere else. */
+		old = c->mem;
+		new = mmap(NULL, c->mem_size, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		ASSERT_NE(MAP_FAILED, new);
+		memcpy(new, old, c->mem_size);
+		for (int q = 0; q < NR_QUEUES; q++) {
+			for (int p = 0; p < NR_PARTS; p++)
+				c->queue[q].part[p] += new - old;
+			c->queue[q].bufs += new - old;
+		}
+		c->mem = new;
+		/* In one piece; or the first used ring in two: no window. */
+		if (i % 2) {
+			ASSERT_EQ(0, client_iotlb(c, VHOST_IOTLB_UPDATE, 0,
+						  c->mem_size, new));
+		} else {
+			size_t cut = 2 * PART_ROOM + PAGE / 4;
+
+			ASSERT_EQ(0, client_iotlb(c, VHOST_IOTLB_UPDATE, 0, cut,
+						  new));
+			ASSERT_EQ(0, client_iotlb(c, VHOST_IOTLB_UPDATE, cut,
+						  c->mem_size - cut,
+						  new + cut));
+		}
+		memset(old, 0xa5, parts);
+		ASSERT_EQ(0, client_sent(c, 1));
+		ASSERT_EQ(0, stats_read(&before, getpid(), RX, USED));
+		ASSERT_EQ(0, client_round(c, BATCH));
+		ASSERT_EQ(0, stats_read(&after, getpid(), RX, USED));
+		if (i % 2 == 0) {
+			EXPECT_EQ(before.mirrored, after.mirrored);
+			EXPECT_LT(before.fallback, after.fallback);
+			ASSERT_EQ(0, client_iotlb(c, VHOST_IOTLB_INVALIDATE, 0,
+						  c->mem_size, NULL));
+			ASSERT_EQ(0, client_iotlb(c, VHOST_IOTLB_UPDATE, 0,
+						  c->mem_size, new));
+		}
+		for (size_t j = 0; j < parts; j++)
+			ASSERT_EQ((char)0xa5, old[j]);
+		munmap(old, c->mem_size);
+	}
+}
+
+static bool logged(struct client *c, void *p)
+{
+	size_t page = ((char *)p - c->mem) / PAGE;
+
+	return __atomic_load_n(&c->log[page / 8], __ATOMIC_ACQUIRE) &
+	       (1 << page % 8);
+}
+
+TEST_F_TIMEOUT(plain, writes_are_logged, TIMEOUT)
+{
+	struct client_config config = { .features = 1ULL << VHOST_F_LOG_ALL };
+	struct client *c = &self->c;
+	struct stats before, after;
+
+	ASSERT_EQ(0, client_open(c, &config));
+	ASSERT_EQ(0, client_warm_up(c));
+	for (int i = 0; i < ROUNDS; i++) {
+		char *buf = c->queue[RX].bufs +
+			    c->queue[RX].used_idx % c->num * BUF_SIZE;
+
+		ASSERT_EQ(0, client_settle(c));
+		memset(c->log, 0, c->mem_size / PAGE / 8 + 1);
+		ASSERT_EQ(0, stats_read(&before, getpid(), ANY, USED));
+		ASSERT_EQ(0, client_round(c, 1));
+		ASSERT_EQ(0, client_settle(c));
+		ASSERT_EQ(0, stats_read(&after, getpid(), ANY, USED));
+		EXPECT_LT(before.mirrored, after.mirrored);
+		EXPECT_EQ(before.fallback, after.fallback);
+		EXPECT_TRUE(logged(c, c->queue[RX].part[USED]));
+		EXPECT_TRUE(logged(c, c->queue[TX].part[USED]));
+		EXPECT_TRUE(logged(c, buf));
+		EXPECT_FALSE(logged(c, c->queue[TX].part[AVAIL]));
+	}
+}
+
+static void toggle_param(struct disturber *d)
+{
+	if (ring_mirror_set(d->done % 2))
+		d->failed++;
+	sched_yield();
+}
+
+TEST_F_TIMEOUT(plain, toggling_loses_nothing, TIMEOUT)
+{
+	struct client_config config = { .num = MAX_NUM };
+	struct client *c = &self->c;
+	struct disturber d = { };
+	struct stats before, after;
+
+	ASSERT_EQ(0, client_open(c, &config));
+	ASSERT_EQ(0, client_warm_up(c));
+
+	/* Off: uaccess only, and the windows go away. */
+	ASSERT_EQ(0, ring_mirror_set(false));
+	ASSERT_EQ(0, client_settle(c));
+	ASSERT_EQ(0, stats_read(&before, getpid(), ANY, ANY));
+	ASSERT_EQ(0, client_round(c, c->num));
+	ASSERT_EQ(0, stats_read(&after, getpid(), ANY, ANY));
+	EXPECT_EQ(before.mirrored, after.mirrored);
+	EXPECT_LT(before.fallback, after.fallback);
+
+	ASSERT_EQ(0, disturber_start(&d, c, toggle_param));
+	before = after;
+	do {
+		ASSERT_EQ(0, client_round(c, c->num));
+		ASSERT_EQ(0, stats_read(&after, getpid(), ANY, ANY));
+	} while (d.done < 100 * ROUNDS || after.mirrored == before.mirrored ||
+		 after.fallback == before.fallback);
+	disturber_stop(&d);
+	EXPECT_EQ(0, d.failed);
+	ASSERT_EQ(0, ring_mirror_set(true));
+	EXPECT_EQ(0, client_warm_up(c));
+}
+
+static void zap_unrelated(struct disturber *d)
+{
+	if (madvise(d->mem, d->size, MADV_POPULATE_WRITE) ||
+	    madvise(d->mem, d->size, MADV_DONTNEED))
+		d->failed++;
+}
+
+/*
+ * While any invalidation of the mm is open, a window that was hit cannot be
+ * filled. The worker must not wait for that: it uses uaccess.
+ */
+TEST_F_TIMEOUT(plain, storm_elsewhere_stops_nothing, TIMEOUT)
+{
+	struct client_config config = { };
+	struct client *c = &self->c;
+	struct disturber d[3] = { };
+	struct stats before, after;
+	long long worst = 0;
+
+	ASSERT_EQ(0, client_open(c, &config));
+	ASSERT_EQ(0, client_warm_up(c));
+	for (int i = 0; i < 3; i++) {
+		d[i].size = 8UL << 20;
+		d[i].mem = mmap(NULL, d[i].size, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		ASSERT_NE(MAP_FAILED, d[i].mem);
+		madvise(d[i].mem, d[i].size, MADV_NOHUGEPAGE);
+		ASSERT_EQ(0, disturber_start(&d[i], c, zap_unrelated));
+	}
+	ASSERT_EQ(0, stats_read(&before, getpid(), ANY, ANY));
+	for (int i = 0; i < ROUNDS; i++) {
+		long long began;
+
+		/* Empty the windows, so that they have to be filled again. */
+		ASSERT_EQ(0, client_settle(c));
+		ASSERT_EQ(0, replace_pages(c->mem, NR_QUEUES * NR_PARTS *
+					   PART_ROOM));
+		began = now_ms();
+		ASSERT_EQ(0, client_round(c, 4 * BATCH));
+		if (now_ms() - began > worst)
+			worst = now_ms() - began;
+	}
+	ASSERT_EQ(0, stats_read(&after, getpid(), ANY, ANY));
+	for (int i = 0; i < 3; i++) {
+		disturber_stop(&d[i]);
+		EXPECT_EQ(0, d[i].failed);
+		EXPECT_LT(0, d[i].done);
+	}
+	note("worst %lld ms, %lu mirrored, %lu fallen back", worst,
+	     after.mirrored - before.mirrored,
+	     after.fallback - before.fallback);
+	EXPECT_LT(before.fallback, after.fallback);
+	EXPECT_LE(ROUNDS, after.drops - before.drops);
+	EXPECT_GT(PROMPT_MS, worst);
+	EXPECT_EQ(0, client_warm_up(c));
+}
+
+/* A page that faults only when we say so. */
+struct trap {
+	int uffd;
+	char *page;
+};
+
+static int trap_set(struct trap *trap, char *page)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = {
+		.range = { .start = (uintptr_t)page, .len = PAGE },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+
+	trap->page = page;
+	trap->uffd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	if (trap->uffd < 0 || ioctl(trap->uffd, UFFDIO_API, &api) ||
+	    ioctl(trap->uffd, UFFDIO_REGISTER, &reg)) {
+		note("userfaultfd: %s", strerror(errno));
+		return -1;
+	}
+	return 0;
+}
+
+/* Wait until somebody is in it. */
+static int trap_sprung(struct trap *trap)
+{
+	struct pollfd pfd = { .fd = trap->uffd, .events = POLLIN };
+	struct uffd_msg msg;
+
+	if (poll(&pfd, 1, PATIENCE_MS) != 1 ||
+	    read(trap->uffd, &msg, sizeof(msg)) != sizeof(msg))
+		return -1;
+	return msg.event == UFFD_EVENT_PAGEFAULT &&
+	       (msg.arg.pagefault.address & ~(PAGE - 1)) ==
+	       (uintptr_t)trap->page ? 0 : -1;
+}
+
+static int trap_release(struct trap *trap, uint32_t seq)
+{
+	char page[PAGE] = { };
+	struct uffdio_copy copy = {
+		.dst = (uintptr_t)trap->page,
+		.src = (uintptr_t)page,
+		.len = PAGE,
+	};
+
+	client_make_packet(page, seq);
+	return ioctl(trap->uffd, UFFDIO_COPY, &copy);
+}
+
+/* One call in a thread, with a look at whether it comes back. */
+struct call {
+	pthread_t thread;
+	void *addr;
+	size_t size;
+	int ret;
+};
+
+static void *call_munmap(void *arg)
+{
+	struct call *call = arg;
+
+	call->ret = munmap(call->addr, call->size);
+	return NULL;
+}
+
+static int call_join(struct call *call, int ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += ms / 1000;
+	return pthread_timedjoin_np(call->thread, NULL, &until);
+}
+
+/*
+ * The worker holds vq->mutex and is in a fault that only this thread ends.
+ * Unmapping a page of its rings must not wait for it.
+ */
+TEST_F_TIMEOUT(plain, stuck_worker_does_not_delay_munmap, TIMEOUT)
+{
+	struct client_config config = { .num = MAX_NUM, .extra = 8 * PAGE };
+	struct client *c = &self->c;
+	struct stats before, after;
+	char copy[PART_ROOM];
+
+	ASSERT_EQ(0, client_open(c, &config));
+	for (int p = 0; p < NR_PARTS; p++) {
+		struct trap trap;
+		struct call call = {
+			.addr = c->queue[TX].part[p],
+			.size = PART_ROOM,
+		};
+		long long began;
+		int late;
+
+		ASSERT_EQ(0, client_warm_up(c));
+		ASSERT_EQ(0, client_settle(c));
+		ASSERT_EQ(0, trap_set(&trap, c->extra + p * PAGE));
+		ASSERT_EQ(0, client_send_from(c, trap.page));
+		ASSERT_EQ(0, trap_sprung(&trap));
+
+		memcpy(copy, call.addr, call.size);
+		ASSERT_EQ(0, stats_read(&before, getpid(), TX, p));
+		began = now_ms();
+		ASSERT_EQ(0, pthread_create(&call.thread, NULL, call_munmap,
+					    &call));
+		late = call_join(&call, PROMPT_MS);
+		note("part %d: munmap %s %lld ms", p,
+		     late ? "not back after" : "took", now_ms() - began);
+		if (late) {
+			/* Let everybody go, or nothing can be cleaned up. */
+			trap_release(&trap, c->next_seq[TX]);
+			call_join(&call, PATIENCE_MS);
+		}
+		ASSERT_EQ(0, late);
+		EXPECT_EQ(0, call.ret);
+		ASSERT_EQ(0, stats_read(&after, getpid(), TX, p));
+		/* Splitting the VMA may have dropped it before the unmapping. */
+		EXPECT_LT(before.drops, after.drops);
+
+		ASSERT_EQ(call.addr, mmap(call.addr, call.size,
+					  PROT_READ | PROT_WRITE,
+					  MAP_PRIVATE | MAP_ANONYMOUS |
+					  MAP_FIXED, -1, 0));
+		memcpy(call.addr, copy, call.size);
+		/* It was stuck all the time, and now it goes on. */
+		EXPECT_EQ(0, client_used(c, TX));
+		ASSERT_EQ(0, trap_release(&trap, c->next_seq[TX]));
+		ASSERT_EQ(0, client_sent(c, 1));
+		close(trap.uffd);
+	}
+	EXPECT_EQ(0, client_warm_up(c));
+}
+
+/* The device is ours as well, so that it outlives its owner. */
+static void owner(struct client *c, const struct client_config *config, int out)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (client_open(c, config) || client_warm_up(c) || client_settle(c))
+		_exit(1);
+	if (write(out, "!", 1) != 1)
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+/*
+ * The owner is killed and does not get to the end of it: a tracer holds it
+ * where it still has its memory. What the OOM reaper would do then, which must
+ * not block, has to find and drop the windows.
+ */
+TEST_F_TIMEOUT(plain, killed_owner_is_reaped, TIMEOUT)
+{
+	struct client_config config = { };
+	struct stats before, after;
+	int fds[2], pidfd, status;
+	char byte;
+	pid_t pid;
+
+	config.fd = open("/dev/vhost-net", O_RDWR);
+	ASSERT_LE(0, config.fd);
+	ASSERT_EQ(0, pipe(fds));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		owner(&self->c, &config, fds[1]);
+	close(fds[1]);
+	ASSERT_EQ(1, read(fds[0], &byte, 1));
+	ASSERT_EQ(0, ptrace(PTRACE_SEIZE, pid, NULL, PTRACE_O_TRACEEXIT));
+	ASSERT_EQ(0, stats_read(&before, pid, ANY, ANY));
+	ASSERT_EQ(NR_QUEUES * NR_PARTS, before.lines);
+
+	pidfd = syscall(__NR_pidfd_open, pid, 0);
+	ASSERT_LE(0, pidfd);
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	ASSERT_EQ(pid, waitpid(pid, &status, __WALL));
+	ASSERT_TRUE(WIFSTOPPED(status));
+	ASSERT_EQ(SIGTRAP | PTRACE_EVENT_EXIT << 8, status >> 8);
+
+	EXPECT_EQ(0, syscall(__NR_process_mrelease, pidfd, 0));
+	ASSERT_EQ(0, stats_read(&after, pid, ANY, ANY));
+	ASSERT_EQ(NR_QUEUES * NR_PARTS, after.lines);
+	EXPECT_LE(before.drops_unmap + NR_QUEUES * NR_PARTS,
+		  after.drops_unmap);
+
+	ptrace(PTRACE_CONT, pid, NULL, NULL);
+	ASSERT_EQ(pid, waitpid(pid, &status, __WALL));
+	EXPECT_TRUE(WIFSIGNALED(status));
+	close(config.fd);
+	ASSERT_EQ(0, stats_read(&after, pid, ANY, ANY));
+	EXPECT_EQ(0, after.lines);
+}
+
+static int module_users(const char *module)
+{
+	char path[128], text[32] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/module/%s/refcnt", module);
+	fd = open(path, O_RDONLY);
+	/* Built in. */
+	if (fd < 0)
+		return 0;
+	if (read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = 0;
+	close(fd);
+	return atoi(text);
+}
+
+TEST_F_TIMEOUT(plain, closed_in_mid_traffic, TIMEOUT)
+{
+	struct client_config config = { .num = MAX_NUM };
+	int users = module_users("vhost_net");
+	struct client *c = &self->c;
+	struct stats stats;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		ASSERT_EQ(0, client_open(c, &config));
+		/* From windows not even open to windows in use. */
+		if (i % 2)
+			ASSERT_EQ(0, client_round(c, BATCH * i));
+		ASSERT_EQ(0, client_send(c, BATCH));
+		client_close(c);
+		ASSERT_EQ(0, stats_read(&stats, getpid(), ANY, ANY));
+		EXPECT_EQ(0, stats.lines);
+		EXPECT_EQ(users, module_users("vhost_net"));
+	}
+	/* The teardown closes it once more. */
+	ASSERT_EQ(0, client_open(c, &config));
+}
+
+int main(int argc, char **argv)
+{
+	const char *reason = why_skip();
+
+	if (reason)
+		ksft_exit_skip("%s\n", reason);
+	return test_harness_run(argc, argv);
+}
