@@ -1,0 +1,107 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# lab/run/run.sh [smoke]
+#
+# Boot the stock kernel with our modules and let real clients of vhost-net move
+# data over mirrored rings while the rings are disturbed. Prints a table for
+# each phase, and fails unless everything went as it must. With "smoke" only
+# one nested guest, undisturbed and swapped out, as KTAP.
+
+# shellcheck source=lab/env.sh
+. "$(dirname "$0")/../env.sh"
+
+RUN=$LAB/run
+mode=${1:-run}
+out=$CACHE/build/run-$mode
+root=$out/root
+mkdir -p "$out"
+
+case $mode in
+run)
+	clients="testpmd guest"
+	phases="undisturbed pageout thp migrate flip"
+	limit=300
+	ktap=
+	need dpdk-dev
+	;;
+smoke)
+	clients=guest
+	phases="undisturbed pageout"
+	limit=120
+	ktap=1
+	;;
+*)
+	die "usage: lab/run/run.sh [smoke]"
+	;;
+esac
+need gcc libc6-dev linux-libc-dev qemu-system-x86 cpio rsync
+"$LAB/modules.sh" plain >/dev/null
+
+# firmware NAME: where the distribution keeps it.
+firmware() {
+	for dir in /usr/share/qemu /usr/share/seabios; do
+		[ ! -e "$dir/$1" ] || echo "-b $dir/$1:/usr/share/qemu/$1"
+	done | head -n 1
+}
+
+# driver NAME: the versioned file of a DPDK driver.
+driver() {
+	find -L /usr/lib/*/dpdk -name "librte_$1.so.*" | sort | head -n 1
+}
+
+guest_root() {
+	rm -rf "$out/guest"
+	"$LAB/root.sh" -r "$out/guest" -k plain -M virtio_net
+	install -m 755 "$RUN/guest.sh" "$out/guest/test.sh"
+	mkdir -p "$root/guest"
+	(cd "$out/guest" && find . | cpio -o -H newc -R 0:0 --quiet) \
+		>"$root/guest/initramfs"
+	cp "$CACHE/stock/boot/vmlinuz-$(stock_release)" "$root/guest/vmlinuz"
+}
+
+machine_root() {
+	rm -rf "$root"
+	# Each is an option and its value.
+	# shellcheck disable=SC2046
+	"$LAB/root.sh" -r "$root" -k plain -M zram -M tun -M vhost_net \
+		-M kvm_amd -b qemu-system-x86_64 \
+		$(firmware bios-256k.bin) $(firmware kvmvapic.bin) \
+		$(firmware linuxboot_dma.bin) $(firmware linuxboot.bin)
+	gcc -O2 -Wall -Wextra -static -o "$root/usr/bin/disturb" \
+		"$RUN/disturb.c"
+	gcc -O2 -Wall -Wextra -shared -fPIC -o "$root/usr/lib/ringaddr.so" \
+		"$RUN/ringaddr.c"
+	install -m 755 "$LAB/splat.awk" "$root/usr/bin/splat.awk"
+	install -m 755 "$RUN/machine.sh" "$root/test.sh"
+	drivers=
+	[ "$mode" != run ] || {
+		gcc -O2 -Wall -Wextra -static -o "$root/usr/bin/ringflip" \
+			-I"$REPO/tools/testing/selftests/vhost" "$RUN/ringflip.c" \
+			"$REPO/tools/testing/selftests/vhost/client.c"
+		for name in mempool_ring net_virtio; do
+			file=$(driver "$name")
+			[ -n "$file" ] || die "dpdk-dev has no $name"
+			"$LAB/root.sh" -r "$root" -b "$file"
+			drivers="$drivers -d $file"
+		done
+		"$LAB/root.sh" -r "$root" -b dpdk-testpmd
+	}
+	cat >"$root/etc/run.conf" <<END
+CLIENTS="$clients"
+PHASES="$phases"
+SECONDS_EACH=3
+TESTPMD_DRIVERS="$drivers"
+END
+}
+
+machine_root
+guest_root
+status=0
+"$LAB/boot.sh" -k plain -r "$root" -o "$out" -m 3072 -t "$limit" \
+	-i ext4 -c EPYC-Rome,+svm,+npt >"$out/boot.log" || status=$?
+[ -n "$ktap" ] || cat "$out/boot.log"
+accel=$(sed -n 's/^# .* under \([a-z]*\),.*/\1/p' "$out/boot.log")
+"$RUN/report.awk" -v expected="$phases" -v wanted=64 -v accel="$accel" \
+	-v ktap="$ktap" "$out/results" || status=1
+exit "$status"
