@@ -77,8 +77,7 @@ config() {
 	plain|running) return ;;
 	esac
 	echo "CONFIG_MMU_RANGE_MIRROR_INJECT=y"
-	[ ! -f "$REPO/lib/test_mmu_range_mirror.c" ] ||
-		echo "CONFIG_TEST_MMU_RANGE_MIRROR=m"
+	echo "CONFIG_TEST_MMU_RANGE_MIRROR=m"
 	! grep -q '^CONFIG_KUNIT=[ym]' "$KDIR/.config" 2>/dev/null ||
 		echo "CONFIG_MMU_RANGE_MIRROR_KUNIT_TEST=m"
 }

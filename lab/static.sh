@@ -16,9 +16,13 @@ mkdir -p "$out"
 tree=$("$LAB/tree.sh" 7.3)
 cd "$REPO"
 
+# As git sees the sources, whoever owns the checkout.
 tracked() {
-	git ls-files --cached --others --exclude-standard "$@"
+	git -c safe.directory='*' ls-files --cached --others \
+		--exclude-standard "$@"
 }
+
+[ -n "$(tracked Makefile)" ] || die "git does not list the sources"
 
 # A script without a suffix says what it is on its first line.
 scripts() {
