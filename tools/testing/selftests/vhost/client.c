@@ -234,7 +234,7 @@ int client_set_rings(struct client *c, int q)
 	return 0;
 }
 
-static int set_queue(struct client *c, int q)
+int client_set_queue(struct client *c, int q)
 {
 	struct queue *queue = &c->queue[q];
 	struct vhost_vring_state state = { .index = q, .num = c->num };
@@ -309,7 +309,7 @@ int client_start(struct client *c)
 	    client_iotlb(c, VHOST_IOTLB_UPDATE, 0, c->mem_size, c->mem))
 		return -1;
 	for (int q = 0; q < NR_QUEUES; q++)
-		if (set_queue(c, q))
+		if (client_set_queue(c, q))
 			return -1;
 	return client_backend(c, true);
 }

@@ -88,6 +88,7 @@ int client_open(struct client *c, const struct client_config *config);
 int client_start(struct client *c);
 void client_close(struct client *c);
 int client_set_rings(struct client *c, int q);
+int client_set_queue(struct client *c, int q);
 int client_backend(struct client *c, bool on);
 int client_iotlb(struct client *c, int type, uint64_t offset, size_t size,
 		 void *to);

@@ -577,6 +577,42 @@ TEST_F_TIMEOUT(plain, rings_are_retargeted_during_invalidations, TIMEOUT)
 	EXPECT_EQ(0, client_warm_up(c));
 }
 
+/*
+ * A device that is started looks at the used ring before it runs the queue, and
+ * so before it has asked where the rings are now.
+ */
+TEST_F_TIMEOUT(plain, rings_start_anew_elsewhere, TIMEOUT)
+{
+	size_t room = NR_QUEUES * NR_PARTS * PART_ROOM;
+	struct client_config config = { .extra = 2 * room };
+	struct client *c = &self->c;
+
+	ASSERT_EQ(0, client_open(c, &config));
+	for (int i = 0; i < ROUNDS; i++) {
+		char *old = c->extra + (i + 1) % 2 * room;
+		char *new = c->extra + i % 2 * room;
+
+		ASSERT_EQ(0, client_warm_up(c));
+		ASSERT_EQ(0, client_backend(c, false));
+		memset(new, 0, room);
+		for (int q = 0; q < NR_QUEUES; q++) {
+			struct queue *queue = &c->queue[q];
+
+			for (int p = 0; p < NR_PARTS; p++)
+				queue->part[p] = new +
+						 (q * NR_PARTS + p) * PART_ROOM;
+			queue->avail_idx = 0;
+			queue->used_idx = 0;
+			ASSERT_EQ(0, client_set_queue(c, q));
+		}
+		memset(old, 0xa5, room);
+		ASSERT_EQ(0, client_backend(c, true));
+		ASSERT_EQ(0, client_round(c, BATCH));
+		for (size_t j = 0; j < room; j++)
+			ASSERT_EQ((char)0xa5, old[j]);
+	}
+}
+
 /* With an IOTLB the place may change without the ring's address changing. */
 TEST_F_TIMEOUT(plain, iotlb_moves_the_rings, TIMEOUT)
 {
