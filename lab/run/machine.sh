@@ -144,14 +144,25 @@ phase_guest() {
 	echo "$PHASE $MODE live guest $(($(live) - BASE))"
 }
 
-# A client that disturbs itself.
+# A client that disturbs itself. vhost counts no accesses of a device that never
+# had a window, so it is up before the rings stop being mirrored.
+prepare_ringflip() {
+	[ -p /tmp/flip.in ] || mkfifo /tmp/flip.in
+	rm -f /tmp/flipped
+	exec 4<>/tmp/flip.in
+	ringflip "$((SECONDS_EACH * 1000))" "$((LIVE * MODE))" \
+		<&4 >/tmp/flipped &
+	FLIPPER=$!
+	poll 30 test -s /tmp/flipped || die "ringflip does not start"
+}
+
 phase_ringflip() {
-	wanted=$((LIVE * MODE))
-	if ! ringflip "$((SECONDS_EACH * 1000))" "$wanted" >/tmp/flipped; then
+	echo go >&4
+	wait "$FLIPPER" || {
 		echo "error $PHASE, ring_mirror=$MODE: ringflip failed"
 		return
-	fi
-	sed "s/^/$PHASE $MODE disturber ringflip /" /tmp/flipped
+	}
+	sed -n "s/^flips/$PHASE $MODE disturber ringflip &/p" /tmp/flipped
 	tr ' ' '\n' </tmp/flipped | awk -F= -v tag="$PHASE $MODE" '
 		$1 == "to" || $1 == "from" {
 			print tag, "bytes ringflip", $1, $2
@@ -161,9 +172,12 @@ phase_ringflip() {
 
 phase() {
 	PHASE=$1
+	# shellcheck disable=SC2153
 	clients=$CLIENTS
 	[ "$PHASE" != flip ] || clients=ringflip
 	for MODE in 1 0; do
+		echo 1 >"$PARAM"
+		[ "$PHASE" != flip ] || prepare_ringflip
 		echo "$MODE" >"$PARAM"
 		say "$PHASE, ring_mirror=$MODE"
 		snapshot before
@@ -249,6 +263,7 @@ for client in $CLIENTS; do
 	"start_$client"
 done
 say "clients up after $(cut -d' ' -f1 /proc/uptime) s"
+# shellcheck disable=SC2153
 for name in $PHASES; do
 	phase "$name"
 done

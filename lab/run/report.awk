@@ -71,15 +71,16 @@ $3 == "before" || $3 == "after" {
 $3 == "bytes" {
 	bytes[$1, $2, $5] += $6
 	total[$4, $5] += $6
-	clients[$4] = 1
 }
 $3 == "corrupt" { errors[++nr_errors] = "checksum: " $0 }
 $3 == "packets" && $5 { rate[$1, $2] = $4 * 1000 / $5 }
 $3 == "time" {
 	took[$1, $2] = $5
 }
-$3 == "live" { by_client[$1, $4] = by_client[$1, $4] " " $5 }
-$3 == "disturber" { disturber[$1, $2] = disturber[$1, $2] " " $0 }
+$3 == "live" { 
+	by_client[$1, $2, $4] = $5
+	clients[$4] = 1
+}
 
 function print_row(name, left, right) {
 	printf "%s  %-38s %18s %18s\n", ktap ? "#" : "", name, left, right
@@ -102,7 +103,7 @@ function mib_per_s(phase, mode,    sum) {
 	return sprintf("%.1f", sum / 1048.576 / took[phase, mode])
 }
 
-function table(phase,    i, n, list, event) {
+function table(phase,    i, n, list, event, client) {
 	printf "%s\n", ktap ? "#" : ""
 	printf "%s%-40s %18s %18s\n", ktap ? "# " : "", title[phase],
 		"ring_mirror=1", "ring_mirror=0"
@@ -112,6 +113,12 @@ function table(phase,    i, n, list, event) {
 			  accesses(phase, 0, parts[i]))
 	print_row("invalidations of live pages", live[phase, 1] + 0,
 		  live[phase, 0] + 0)
+	for (client in clients) {
+		if ((phase, 1, client) in by_client)
+			print_row("    found by " client,
+				  by_client[phase, 1, client],
+				  by_client[phase, 0, client])
+	}
 	for (i = 1; i <= nr_events; i++) {
 		event = events[i]
 		if (drops[phase, 1, event] + drops[phase, 0, event])
@@ -151,7 +158,7 @@ function share(phase,    i, m, f) {
 	return m + f ? 100 * m / (m + f) : 0
 }
 
-function demand_phase(phase,    i, n, list, mode) {
+function demand_phase(phase,    i, n, list, mode, client) {
 	demand(seen[phase], phase ": took place")
 	if (!seen[phase])
 		return
@@ -181,6 +188,11 @@ function demand_phase(phase,    i, n, list, mode) {
 		demand(live[phase, 1] >= MIN_LIVE,
 		       sprintf("%s: %d invalidations found a live ring page, wanted %d",
 			       phase, live[phase, 1], MIN_LIVE))
+	for (client in clients) {
+		if (phase != "undisturbed" && (phase, 1, client) in by_client)
+			demand(by_client[phase, 1, client] >= MIN_LIVE,
+			       phase ": as many of " client " alone")
+	}
 	if (phase == "flip") {
 		demand(drops[phase, 1, "unmap"] > 0, phase ": unmapped")
 		demand(drops[phase, 1, "protection_page"] > 0, phase ": forked")

@@ -6,17 +6,26 @@
  * RINGADDR names: the pages of the descriptors, the available and the used
  * ring. That is what disturb(1) is then pointed at, with mirrored rings and
  * with others alike.
+ *
+ * It also makes huge pages possible where DPDK's memory would not have them.
+ * There is no memfd, in which DPDK would put its memory at an address that is
+ * not aligned with the file's offset: without, it takes anonymous memory. And
+ * what is missing of the huge page around a ring is mapped.
  */
+#define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/vhost.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define MAX_QUEUES	64
 #define PAGE		4096ul
+#define HUGE		(2ul << 20)
 
 static unsigned int sizes[MAX_QUEUES];
 
@@ -25,6 +34,16 @@ static int pages(char *buf, size_t room, __u64 start, __u64 size)
 	__u64 first = start & -PAGE, end = (start + size + PAGE - 1) & -PAGE;
 
 	return snprintf(buf, room, " %#llx:%#llx", first, end - first);
+}
+
+/* What is mapped already stays what it is. */
+static void make_room(__u64 start)
+{
+	__u64 first = start & -HUGE, addr;
+
+	for (addr = first; addr < first + HUGE; addr += PAGE)
+		mmap((void *)addr, PAGE, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 }
 
 static void note(const struct vhost_vring_addr *addr)
@@ -36,6 +55,9 @@ static void note(const struct vhost_vring_addr *addr)
 
 	if (!name || !num)
 		return;
+	make_room(addr->desc_user_addr);
+	make_room(addr->avail_user_addr);
+	make_room(addr->used_user_addr);
 	len = snprintf(line, sizeof(line), "%u", addr->index);
 	len += pages(line + len, sizeof(line) - len, addr->desc_user_addr,
 		     16ull * num);
@@ -51,6 +73,14 @@ static void note(const struct vhost_vring_addr *addr)
 	if (write(fd, line, len) != len)
 		perror(name);
 	close(fd);
+}
+
+int memfd_create(const char *name, unsigned int flags)
+{
+	(void)name;
+	(void)flags;
+	errno = ENOSYS;
+	return -1;
 }
 
 int ioctl(int fd, unsigned long request, ...)

@@ -6,7 +6,8 @@
  * with fork also during, the packets that it moves and verifies: munmap() and
  * mmap() in the same place, mremap() away and back, fork() and the copies that
  * the next writes then make. It goes on for that long and until that many
- * invalidations have found a live ring page.
+ * invalidations have found a live ring page. It begins when it is told to, by a
+ * line on its standard input after its own "ready".
  *
  * The client itself is that of vhost's selftests.
  */
@@ -122,6 +123,7 @@ int main(int argc, char **argv)
 	unsigned long first, wanted;
 	long long start, took;
 	unsigned int n;
+	char byte;
 
 	if (argc != 3) {
 		fprintf(stderr, "usage: %s MILLISECONDS INVALIDATIONS\n",
@@ -129,7 +131,11 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	wanted = strtoul(argv[2], NULL, 0);
-	if (client_open(&c, &config) || client_round(&c, c.num) ||
+	if (client_open(&c, &config) || client_warm_up(&c))
+		return 1;
+	puts("ready");
+	fflush(stdout);
+	if (read(STDIN_FILENO, &byte, 1) != 1 ||
 	    stats_read(&stats, ANY, ANY, ANY))
 		return 1;
 	first = stats.drops;
