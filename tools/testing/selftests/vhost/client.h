@@ -31,7 +31,7 @@ enum part { DESC, AVAIL, USED, NR_PARTS };
 /* Packets under way at once: fewer than any queue on the way holds. */
 #define BATCH 32
 /* Nothing here takes this long, however slow the machine. */
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 
 #define note(fmt, ...) \
 	fprintf(stderr, "# %s:%d: " fmt "\n", __FILE__, __LINE__, ##__VA_ARGS__)

@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <linux/userfaultfd.h>
 #include <linux/virtio_config.h>
 #include <poll.h>
@@ -43,12 +44,15 @@
 /* Long to invalidate, page by page. */
 #define LONG_RANGE (64UL << 20)
 
-#define TIMEOUT 150
+#define TIMEOUT 300
 
 static const char *why_skip(void)
 {
 	if (geteuid())
 		return "needs root";
+	/* Where nobody makes the nodes that load a module when opened. */
+	if (access("/dev/vhost-net", F_OK) || access("/dev/net/tun", F_OK))
+		system("modprobe -q -a tun vhost_net");
 	if (access("/dev/vhost-net", R_OK | W_OK))
 		return "no /dev/vhost-net: vhost_net is not loaded";
 	if (access("/dev/net/tun", R_OK | W_OK))
@@ -217,13 +221,22 @@ TEST_F_TIMEOUT(net, moves_data_through_windows, TIMEOUT)
 	struct client *c = &self->c;
 	unsigned int n = 2 * c->num;
 	int pid = variant->kthread ? ANY : getpid();
-	struct stats before[NR_QUEUES][NR_PARTS], after;
+	struct stats before[NR_QUEUES][NR_PARTS], first, after;
+	int tries = 8;
 
-	ASSERT_EQ(0, client_warm_up(c));
-	for (int q = 0; q < NR_QUEUES; q++)
-		for (int p = 0; p < NR_PARTS; p++)
-			ASSERT_EQ(0, stats_read(&before[q][p], pid, q, p));
-	ASSERT_EQ(0, client_round(c, n));
+	/* What the kernel does to our memory of its own accord is not ours. */
+	do {
+		ASSERT_EQ(0, client_warm_up(c));
+		ASSERT_EQ(0, stats_read(&first, pid, ANY, ANY));
+		for (int q = 0; q < NR_QUEUES; q++)
+			for (int p = 0; p < NR_PARTS; p++)
+				ASSERT_EQ(0, stats_read(&before[q][p], pid, q,
+							p));
+		ASSERT_EQ(0, client_round(c, n));
+		ASSERT_EQ(0, stats_read(&after, pid, ANY, ANY));
+	} while (after.fills != first.fills && --tries);
+	note("%lu drops, %lu fills meanwhile", after.drops - first.drops,
+	     after.fills - first.fills);
 	for (int q = 0; q < NR_QUEUES; q++) {
 		for (int p = 0; p < NR_PARTS; p++) {
 			unsigned long mirrored, fallback;
@@ -1060,6 +1073,8 @@ int main(int argc, char **argv)
 {
 	const char *reason = why_skip();
 
+	/* Any policy of our own: NUMA balancing leaves such memory alone. */
+	syscall(__NR_set_mempolicy, MPOL_LOCAL, NULL, 0);
 	if (reason)
 		ksft_exit_skip("%s\n", reason);
 	return test_harness_run(argc, argv);
