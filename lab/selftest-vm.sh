@@ -17,17 +17,20 @@ kunit() {
 	done
 }
 
+# What a program says about a failure goes to stderr, and belongs to its KTAP.
 # 4 is kselftest's "skipped": it says why itself.
 programs() {
+	bad=0
 	for program in /selftests/*/*; do
 		cd "${program%/*}" || return 1
 		echo "lab: $program" >/dev/kmsg
-		"$program"
+		"$program" 2>&1
 		case $? in
 		0|4) ;;
-		*) return 1 ;;
+		*) bad=1 ;;
 		esac
 	done
+	return $bad
 }
 
 modprobe test_mmu_range_mirror || failed=1

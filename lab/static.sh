@@ -41,8 +41,9 @@ kernel_files() {
 	ours | grep -v ^lab/
 }
 
+# Markdown, patches and litmus tests have no place for one.
 spdx() {
-	tracked | grep -Ev '^COPYING$|\.(md|patch|litmus)$|(^|/)\.gitignore$' |
+	tracked | grep -Ev '^COPYING$|\.(md|patch|litmus|in)$|(^|/)\.gitignore$' |
 		while read -r file; do
 			head -n 2 "$file" | grep -q 'SPDX-License-Identifier: ' ||
 				echo "$file: no SPDX line"
@@ -78,11 +79,22 @@ checkpatch() {
 		2>/dev/null) | grep -v '_compat.h:.*CONSTANT_COMPARISON' || true
 }
 
-checkpatch_files() {
-	kernel_files | while read -r file; do
+# Programs have no READ_ONCE() and no BIT_ULL().
+checkpatch_programs() {
+	NOT_HEEDED=$NOT_HEEDED,VOLATILE,BIT_MACRO,ENOSYS
+	kernel_files | grep ^tools/ | while read -r file; do
 		checkpatch --file "$file"
 	done
-	checkpatch --file "$LAB/init.c"
+	find "$LAB" -name '*.[ch]' | while read -r file; do
+		checkpatch --file "$file"
+	done
+}
+
+checkpatch_files() {
+	kernel_files | grep -v ^tools/ | while read -r file; do
+		checkpatch --file "$file"
+	done
+	(checkpatch_programs)
 }
 
 checkpatch_patches() {
