@@ -138,6 +138,8 @@ fetch_stock() {
 		# shellcheck disable=SC2016
 		echo 'include $(dir $(lastword $(MAKEFILE_LIST)))../'"linux-headers-$abi-common/Makefile" \
 			>"$TMP/out/usr/src/$headers/Makefile"
+		# Debian 13 has the modules under /usr only.
+		[ -d "$TMP/out/lib" ] || ln -s usr/lib "$TMP/out/lib"
 		depmod -b "$TMP/out" "$release"
 		publish stock
 	fi
