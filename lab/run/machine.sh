@@ -211,6 +211,8 @@ start_testpmd() {
 }
 
 start_guest() {
+	modprobe -q kvm_amd 2>/dev/null || modprobe -q kvm_intel 2>/dev/null ||
+		die "no KVM in here: try again with ACCEL=tcg"
 	RINGADDR=/tmp/guest.rings LD_PRELOAD=/usr/lib/ringaddr.so \
 		qemu-system-x86_64 -accel kvm -cpu host -M q35 -m 256 \
 		-nodefaults -display none -no-reboot \

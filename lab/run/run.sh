@@ -20,7 +20,7 @@ mkdir -p "$out"
 case $mode in
 run)
 	clients="testpmd guest"
-	phases="undisturbed pageout thp migrate flip"
+	phases="undisturbed pageout migrate thp flip"
 	limit=300
 	ktap=
 	need dpdk-dev
@@ -65,7 +65,7 @@ machine_root() {
 	# Each is an option and its value.
 	# shellcheck disable=SC2046
 	"$LAB/root.sh" -r "$root" -k plain -M zram -M tun -M vhost_net \
-		-M kvm_amd -b qemu-system-x86_64 \
+		-m kvm_amd -m kvm_intel -b qemu-system-x86_64 \
 		$(firmware bios-256k.bin) $(firmware kvmvapic.bin) \
 		$(firmware linuxboot_dma.bin) $(firmware linuxboot.bin)
 	gcc -O2 -Wall -Wextra -static -o "$root/usr/bin/disturb" \
@@ -95,8 +95,16 @@ TESTPMD_DRIVERS="$drivers"
 END
 }
 
+# KVM in KVM has to be allowed; TCG always has it.
+nested() {
+	cat /sys/module/kvm_amd/parameters/nested \
+		/sys/module/kvm_intel/parameters/nested 2>/dev/null |
+		grep -q '[1Y]'
+}
+
 machine_root
 guest_root
+nested || export ACCEL="${ACCEL:-tcg}"
 status=0
 "$LAB/boot.sh" -k plain -r "$root" -o "$out" -m 3072 -t "$limit" \
 	-i ext4 -c EPYC-Rome,+svm,+npt >"$out/boot.log" || status=$?

@@ -1,0 +1,129 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# lab/run/gates.sh
+#
+# Tests of lab/run/report.awk: the results of a run in which all is well pass,
+# and the same results with any one thing wrong do not, for that reason.
+
+# shellcheck source=lab/env.sh
+. "$(dirname "$0")/../env.sh"
+
+out=$CACHE/build/check-gates
+mkdir -p "$out"
+phases="undisturbed pageout migrate thp flip"
+count=0
+failed=
+
+snapshot() {
+	for part in desc avail used; do
+		echo "$phase $mode $1 ring pid=0 closed part=$part" \
+			"mirrored=$(($2 * mode)) fallback=$(($2 - $2 * mode))" \
+			"drops=unmap:$(($2 * mode)),clear:0,protection_page:$(($2 * mode))" \
+			"worst_wait_ns=$2"
+	done
+	for name in pswpout pswpin pgmigrate_success thp_collapse_alloc \
+		thp_split_page; do
+		echo "$phase $mode $1 vm $name $2"
+	done
+	echo "$phase $mode $1 splats 0"
+}
+
+all_well() {
+	for phase in $phases; do
+		for mode in 1 0; do
+			snapshot before 7
+			echo "$phase $mode packets 1000 1000"
+			echo "$phase $mode live testpmd $((500 * mode))"
+			echo "$phase $mode live guest $((500 * mode))"
+			echo "$phase $mode bytes guest to 67108864"
+			echo "$phase $mode bytes guest from 67108864"
+			snapshot after 1007
+		done
+	done
+	echo "guest # lab: exit status 0"
+	echo end
+	echo "# lab: exit status 0"
+}
+
+# gate WHAT EDIT [COMPLAINT]: the report, of results edited like that, is to
+# have this complaint, or none.
+gate() {
+	count=$((count + 1))
+	sed "$2" "$out/well" >"$out/results"
+	if "$LAB/run/report.awk" -v expected="$phases" -v wanted=64 \
+		-v accel=tcg "$out/results" >"$out/report" 2>&1; then
+		got=
+	else
+		got=yes
+	fi
+	if [ -n "${3:-}" ]; then
+		grep -q "^FAILED: .*$3" "$out/report" || got=other
+		want=yes
+	else
+		want=
+	fi
+	if [ "$got" = "$want" ]; then
+		echo "ok $count run: $1"
+	else
+		echo "not ok $count run: $1"
+		grep '^FAILED' "$out/report" | sed 's/^/# /'
+		failed=yes
+	fi
+}
+
+all_well >"$out/well"
+echo "KTAP version 1"
+gate "all is well" ""
+gate "wrong data" "s/^thp 0 bytes guest to .*/thp 0 corrupt guest to 1 2/" \
+	"checksum: thp 0"
+gate "no data from the client" "/^pageout 1 bytes guest from/d" \
+	"pageout, ring_mirror=1: data moved both ways"
+gate "too little data in all" "s/ 67108864/ 1048576/" \
+	"the guest got 10 MiB"
+gate "a splat" "s/^migrate 1 after splats 0/migrate 1 after splats 30/" \
+	"migrate, ring_mirror=1: the kernel did not complain"
+gate "a splat with uaccess" "s/^flip 0 after splats 0/flip 0 after splats 3/" \
+	"flip, ring_mirror=0: the kernel did not complain"
+gate "2 % fell back" \
+	"/^undisturbed 1 after ring/s/fallback=0/fallback=21/" \
+	"undisturbed: 97.* % of the accesses mirrored"
+gate "a part never mirrored" \
+	"/^thp 1 after ring.*used/s/mirrored=[0-9]*/mirrored=7/" \
+	"thp: used was reached through windows"
+gate "ring_mirror=0 without effect" \
+	"/^pageout 0 after ring.*desc/s/mirrored=0/mirrored=1/" \
+	"pageout: desc was not with ring_mirror=0"
+gate "accesses not counted with ring_mirror=0" \
+	"/^pageout 0 after ring.*desc/s/fallback=1007/fallback=7/" \
+	"pageout: desc was not with ring_mirror=0"
+gate "nothing swapped out" \
+	"s/^pageout 1 after vm pswpout .*/pageout 1 after vm pswpout 7/" \
+	"pageout, ring_mirror=1: pswpout moved"
+gate "nothing migrated" \
+	"s/^\(migrate 0 after vm pgmigrate_success\) .*/\1 7/" \
+	"migrate, ring_mirror=0: pgmigrate_success moved"
+gate "nothing collapsed" \
+	"s/^\(thp 1 after vm thp_collapse_alloc\) .*/\1 7/" \
+	"thp, ring_mirror=1: thp_collapse_alloc moved"
+gate "nothing split" \
+	"s/^\(thp 1 after vm thp_split_page\) .*/\1 7/" \
+	"thp, ring_mirror=1: thp_split_page moved"
+gate "99 invalidations of live pages" \
+	"/^migrate 1 after ring/s/unmap:1007,clear:0,protection_page:1007/unmap:40,clear:0,protection_page:7/" \
+	"migrate: 99 invalidations found a live ring page"
+gate "one client left in peace" \
+	"s/^thp 1 live guest .*/thp 1 live guest 99/" \
+	"thp: as many of guest alone"
+gate "rings not unmapped" "/^flip 1 after ring/s/unmap:[0-9]*/unmap:7/" \
+	"flip: unmapped"
+gate "rings not forked" \
+	"/^flip 1 after ring/s/protection_page:[0-9]*/protection_page:7/" \
+	"flip: forked"
+gate "a phase left out" "/^thp /d" "thp: took place"
+gate "an error" "1s/^/error no guest\n/" "no guest"
+gate "the guest panicked" "/^guest /d" "the guest ended well"
+gate "no end" "/^end$/d" "came to its end"
+gate "no results" d "came to its end"
+echo "1..$count"
+[ -z "$failed" ]
