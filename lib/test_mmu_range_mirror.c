@@ -24,6 +24,7 @@
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/overflow.h>
+#include <linux/rcupdate.h>
 #include <linux/rwsem.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -63,6 +64,7 @@ static_assert((int)TEST_MIRROR_CLOSED == (int)MMU_RANGE_MIRROR_CLOSED);
  * @uses_wait: for those who wait for one to end
  * @domain: of the window
  * @window: the window
+ * @rcu: for freeing after the last section
  *
  * All that changes is under the mirror's lock.
  */
@@ -86,6 +88,7 @@ struct test_mirror {
 
 	struct mmu_mirror_domain *domain;
 	struct mmu_mirror_window *window;
+	struct rcu_head rcu;
 };
 
 /* One use of an entry outside the lock. */
@@ -96,7 +99,8 @@ struct test_use {
 
 /**
  * struct test_file - an open file
- * @sem: held for reading while @tm is used, for writing while it is replaced
+ * @sem: held for reading while @tm is used, for writing while it is replaced.
+ *	Holds of windows are in RCU instead, as readers of windows should be
  * @tm: the mirror, or NULL
  * @releases: number of releases
  * @holding: holds in progress
@@ -109,7 +113,7 @@ struct test_use {
  */
 struct test_file {
 	struct rw_semaphore sem;	/* see above */
-	struct test_mirror *tm;
+	struct test_mirror __rcu *tm;
 	atomic_t releases;
 	atomic_t holding;
 
@@ -126,6 +130,11 @@ static atomic_t nr_live;
 static struct mmu_range_mirror *test_core(struct test_mirror *tm)
 {
 	return tm->window ? &tm->window->mirror : &tm->mirror;
+}
+
+static struct test_mirror *test_file_mirror(struct test_file *tf)
+{
+	return rcu_dereference_protected(tf->tm, lockdep_is_held(&tf->sem));
 }
 
 static bool test_is_window(struct test_mirror *tm)
@@ -273,7 +282,7 @@ static void test_close(struct test_mirror *tm)
 		kvfree(tm->pages);
 	}
 	mutex_destroy(&tm->mutex);
-	kfree(tm);
+	kfree_rcu(tm, rcu);
 	atomic_dec(&nr_live);
 }
 
@@ -315,7 +324,7 @@ static long test_ioctl_open(struct test_file *tf, void __user *uarg)
 
 	if (down_write_killable(&tf->sem))
 		return -EINTR;
-	if (tf->tm) {
+	if (test_file_mirror(tf)) {
 		ret = -EBUSY;
 		goto unlock;
 	}
@@ -324,7 +333,7 @@ static long test_ioctl_open(struct test_file *tf, void __user *uarg)
 		ret = PTR_ERR(tm);
 		goto unlock;
 	}
-	tf->tm = tm;
+	rcu_assign_pointer(tf->tm, tm);
 	WRITE_ONCE(tf->watched, test_core(tm));
 unlock:
 	up_write(&tf->sem);
@@ -341,8 +350,8 @@ static long test_ioctl_close(struct test_file *tf)
 
 	if (down_write_killable(&tf->sem))
 		return -EINTR;
-	tm = tf->tm;
-	tf->tm = NULL;
+	tm = test_file_mirror(tf);
+	RCU_INIT_POINTER(tf->tm, NULL);
 	up_write(&tf->sem);
 	if (!tm)
 		return -ENXIO;
@@ -352,7 +361,7 @@ static long test_ioctl_close(struct test_file *tf)
 
 static long test_ioctl_populate(struct test_mirror *tm, void __user *uarg)
 {
-	struct test_mirror_populate arg;
+	struct test_mirror_range arg;
 
 	if (copy_from_user(&arg, uarg, sizeof(arg)))
 		return -EFAULT;
@@ -572,29 +581,66 @@ static long test_hold_use(struct test_holder *holder)
 	return 0;
 }
 
-static long test_ioctl_hold(struct test_file *tf, struct test_mirror *tm,
-			    void __user *uarg)
+static bool test_hold_ok(struct test_holder *holder)
+{
+	return test_in_range(holder->tm, holder->arg->addr, sizeof(u64)) &&
+	       (test_is_window(holder->tm) || !holder->arg->flags);
+}
+
+/* Return 1 if it was no window. */
+static long test_hold_rcu(struct test_holder *holder)
+{
+	long ret = 1;
+
+	rcu_read_lock();
+	holder->tm = rcu_dereference(holder->tf->tm);
+	if (!holder->tm)
+		ret = -ENXIO;
+	else if (!test_hold_ok(holder))
+		ret = -EINVAL;
+	else if (test_is_window(holder->tm))
+		ret = test_hold_window(holder);
+	rcu_read_unlock();
+	return ret;
+}
+
+static long test_hold_sem(struct test_holder *holder)
+{
+	long ret;
+
+	if (down_read_killable(&holder->tf->sem))
+		return -EINTR;
+	holder->tm = test_file_mirror(holder->tf);
+	if (!holder->tm)
+		ret = -ENXIO;
+	else if (!test_hold_ok(holder))
+		ret = -EINVAL;
+	else if (test_is_window(holder->tm))
+		ret = -EAGAIN;
+	else if (holder->tm->kind == TEST_MIRROR_SLEEP)
+		ret = test_hold_use(holder);
+	else
+		ret = test_hold_lock(holder);
+	up_read(&holder->tf->sem);
+	return ret;
+}
+
+static long test_ioctl_hold(struct test_file *tf, void __user *uarg)
 {
 	struct test_mirror_hold arg;
-	struct test_holder holder = { .tf = tf, .tm = tm, .arg = &arg };
+	struct test_holder holder = { .tf = tf, .arg = &arg };
 	long ret;
 
 	if (copy_from_user(&arg, uarg, sizeof(arg)))
 		return -EFAULT;
 	if (arg.time_us > TEST_MIRROR_HOLD_MAX_US ||
 	    (arg.flags & ~TEST_MIRROR_NESTED) ||
-	    !IS_ALIGNED(arg.addr, sizeof(u64)) ||
-	    !test_in_range(tm, arg.addr, sizeof(u64)))
-		return -EINVAL;
-	if ((arg.flags & TEST_MIRROR_NESTED) && !test_is_window(tm))
+	    !IS_ALIGNED(arg.addr, sizeof(u64)))
 		return -EINVAL;
 
-	if (test_is_window(tm))
-		ret = test_hold_window(&holder);
-	else if (tm->kind == TEST_MIRROR_SLEEP)
-		ret = test_hold_use(&holder);
-	else
-		ret = test_hold_lock(&holder);
+	ret = test_hold_rcu(&holder);
+	if (ret > 0)
+		ret = test_hold_sem(&holder);
 	if (!ret && copy_to_user(uarg, &arg, sizeof(arg)))
 		return -EFAULT;
 	return ret;
@@ -622,18 +668,52 @@ static long test_ioctl_fill(struct test_mirror *tm)
 	before = READ_ONCE(window->fills);
 	if (work_busy(&window->fill))
 		before++;
-	while ((long)(READ_ONCE(window->fills) - before) <= 0) {
+	for (;;) {
+		/* Asked first, or the end of the fill could be missed. */
+		bool busy = work_busy(&window->fill);
+
+		if ((long)(READ_ONCE(window->fills) - before) > 0)
+			return 0;
 		if (signal_pending(current))
 			return -EINTR;
 		if (ktime_get_ns() > end)
 			return -ETIMEDOUT;
-		mmu_mirror_window_prefetch(window);
+		if (!busy)
+			mmu_mirror_window_prefetch(window);
 		usleep_range(50, 200);
 	}
-	return 0;
 }
 
 /* Counters. */
+
+static unsigned long test_count(struct test_mirror *tm, unsigned long first,
+				unsigned long n)
+{
+	unsigned long i, mapped = 0;
+
+	for (i = first; i < first + n; i++)
+		mapped += tm->window ? !!tm->window->kaddr[i] : !!tm->pages[i];
+	return mapped;
+}
+
+static long test_ioctl_mapped(struct test_mirror *tm, void __user *uarg)
+{
+	struct mmu_range_mirror *mirror = test_core(tm);
+	struct test_mirror_range arg;
+	long mapped;
+
+	if (copy_from_user(&arg, uarg, sizeof(arg)))
+		return -EFAULT;
+	if (arg.reserved || !PAGE_ALIGNED(arg.start | arg.length) ||
+	    arg.start < mirror->start || arg.start >= mirror->end ||
+	    arg.length > mirror->end - arg.start)
+		return -EINVAL;
+	mmu_range_mirror_lock(mirror);
+	mapped = test_count(tm, (arg.start - mirror->start) >> PAGE_SHIFT,
+			    arg.length >> PAGE_SHIFT);
+	mmu_range_mirror_unlock(mirror);
+	return mapped;
+}
 
 static void test_stats_window(struct test_mirror *tm,
 			      struct test_mirror_stats *stats)
@@ -649,23 +729,19 @@ static void test_stats_window(struct test_mirror *tm,
 	stats->collisions = window->collisions;
 	stats->nr_waits = atomic_long_read(&tm->domain->nr_waits);
 	stats->worst_wait_ns = atomic_long_read(&tm->domain->worst_wait_ns);
-	for (i = 0; i < window->npages; i++)
-		stats->mapped += !!window->kaddr[i];
+	stats->mapped = test_count(tm, 0, window->npages);
 }
 
 static void test_stats_table(struct test_mirror *tm,
 			     struct test_mirror_stats *stats)
 {
-	unsigned long i;
-
 	memcpy(stats->drops, tm->drops, sizeof(stats->drops));
 	memcpy(stats->hits, tm->hits, sizeof(stats->hits));
 	stats->dropped_pages = tm->dropped_pages;
 	stats->installed = tm->installed;
 	stats->nr_waits = tm->nr_waits;
 	stats->worst_wait_ns = tm->worst_wait_ns;
-	for (i = 0; i < tm->npages; i++)
-		stats->mapped += !!tm->pages[i];
+	stats->mapped = test_count(tm, 0, tm->npages);
 }
 
 static void test_stats_mirror(struct test_mirror *tm,
@@ -687,14 +763,15 @@ static long test_ioctl_stats(struct test_file *tf, void __user *uarg)
 	struct test_mirror_stats stats = {
 		.injectable = IS_ENABLED(CONFIG_MMU_RANGE_MIRROR_INJECT),
 	};
+	struct test_mirror *tm;
 	unsigned int i;
 
 	if (down_read_killable(&tf->sem))
 		return -EINTR;
-	if (tf->tm)
-		test_stats_mirror(tf->tm, &stats);
+	tm = test_file_mirror(tf);
+	if (tm)
+		test_stats_mirror(tm, &stats);
 	up_read(&tf->sem);
-	stats.holding = atomic_read(&tf->holding);
 	for (i = 0; i < MMU_RANGE_MIRROR_NR_POINTS; i++) {
 		stats.points[i] = atomic_read(&tf->points[i]);
 		stats.stopped[i] = atomic_read(&tf->stopped[i]);
@@ -804,22 +881,22 @@ static void test_disarm(struct test_file *tf)
 
 /* The file. */
 
-static long test_ioctl_mirror(struct test_file *tf, struct test_mirror *tm,
-			      unsigned int cmd, void __user *uarg)
+static long test_ioctl_mirror(struct test_mirror *tm, unsigned int cmd,
+			      void __user *uarg)
 {
 	switch (cmd) {
 	case TEST_MIRROR_IOC_POPULATE:
-		return test_ioctl_populate(tm, uarg);
+		return tm ? test_ioctl_populate(tm, uarg) : -ENXIO;
 	case TEST_MIRROR_IOC_READ:
-		return test_ioctl_io(tm, uarg, false);
+		return tm ? test_ioctl_io(tm, uarg, false) : -ENXIO;
 	case TEST_MIRROR_IOC_WRITE:
-		return test_ioctl_io(tm, uarg, true);
-	case TEST_MIRROR_IOC_HOLD:
-		return test_ioctl_hold(tf, tm, uarg);
+		return tm ? test_ioctl_io(tm, uarg, true) : -ENXIO;
+	case TEST_MIRROR_IOC_MAPPED:
+		return tm ? test_ioctl_mapped(tm, uarg) : -ENXIO;
 	case TEST_MIRROR_IOC_PREFETCH:
-		return test_ioctl_prefetch(tm);
+		return tm ? test_ioctl_prefetch(tm) : -ENXIO;
 	case TEST_MIRROR_IOC_FILL:
-		return test_ioctl_fill(tm);
+		return tm ? test_ioctl_fill(tm) : -ENXIO;
 	default:
 		return -ENOTTY;
 	}
@@ -829,6 +906,7 @@ static long test_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct test_file *tf = file->private_data;
 	void __user *uarg = (void __user *)arg;
+	struct test_mirror *tm;
 	long ret;
 
 	switch (cmd) {
@@ -836,6 +914,10 @@ static long test_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return test_ioctl_open(tf, uarg);
 	case TEST_MIRROR_IOC_CLOSE:
 		return test_ioctl_close(tf);
+	case TEST_MIRROR_IOC_HOLD:
+		return test_ioctl_hold(tf, uarg);
+	case TEST_MIRROR_IOC_HOLDING:
+		return atomic_read(&tf->holding);
 	case TEST_MIRROR_IOC_RELEASE:
 		atomic_inc(&tf->releases);
 		return 0;
@@ -845,12 +927,10 @@ static long test_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return test_ioctl_inject(tf, uarg);
 	}
 
-	if (_IOC_TYPE(cmd) != _IOC_TYPE(TEST_MIRROR_IOC_OPEN) ||
-	    _IOC_NR(cmd) > _IOC_NR(TEST_MIRROR_IOC_INJECT))
-		return -ENOTTY;
 	if (down_read_killable(&tf->sem))
 		return -EINTR;
-	ret = tf->tm ? test_ioctl_mirror(tf, tf->tm, cmd, uarg) : -ENXIO;
+	tm = test_file_mirror(tf);
+	ret = test_ioctl_mirror(tm, cmd, uarg);
 	up_read(&tf->sem);
 	return ret;
 }
@@ -871,7 +951,7 @@ static int test_release(struct inode *inode, struct file *file)
 	struct test_file *tf = file->private_data;
 
 	test_disarm(tf);
-	test_close(tf->tm);
+	test_close(rcu_dereference_protected(tf->tm, true));
 	kfree(tf);
 	return 0;
 }

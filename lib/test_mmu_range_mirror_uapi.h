@@ -47,11 +47,8 @@ struct test_mirror_open {
 	__u64 reserved;
 };
 
-/*
- * Make entries for [start, start + length), faulting pages in. For tables only
- * (-EOPNOTSUPP), and by a process with the mirrored address space (-EINVAL).
- */
-struct test_mirror_populate {
+/* Pages of the mirror: [start, start + length). */
+struct test_mirror_range {
 	__u64 start;
 	__u64 length;
 	__u64 reserved;
@@ -79,7 +76,7 @@ struct test_mirror_io {
  * Use the entry of addr for time_us or until released, then write value to the
  * eight bytes at addr if the mirror is writable. -ENOENT if it is not mapped.
  * began_ns, ended_ns are CLOCK_MONOTONIC, both taken inside; the value read on
- * entry is in was.
+ * entry is in was. A window may be closed meanwhile, other mirrors not.
  */
 struct test_mirror_hold {
 	__u64 addr;
@@ -127,7 +124,6 @@ enum test_mirror_point {
  * @collisions: lookups that an invalidation made void (windows only)
  * @nr_waits: waits that had to look at other CPUs, or to sleep
  * @worst_wait_ns: the longest of them
- * @holding: holds in progress
  * @points: how often each injection point was reached while armed
  * @stopped: how many tasks stand at each injection point
  * @live: mirrors and windows of all open files
@@ -144,7 +140,6 @@ struct test_mirror_stats {
 	__u64 collisions;
 	__u64 nr_waits;
 	__u64 worst_wait_ns;
-	__u64 holding;
 	__u64 points[TEST_MIRROR_NR_POINTS];
 	__u64 stopped[TEST_MIRROR_NR_POINTS];
 	__u64 live;
@@ -166,13 +161,21 @@ struct test_mirror_inject {
 
 #define TEST_MIRROR_IOC_OPEN	_IOW('Y', 0x00, struct test_mirror_open)
 #define TEST_MIRROR_IOC_CLOSE	_IO('Y', 0x01)
-#define TEST_MIRROR_IOC_POPULATE _IOW('Y', 0x02, struct test_mirror_populate)
+/*
+ * Make entries, faulting pages in. For tables only (-EOPNOTSUPP), and by a
+ * process with the mirrored address space (-EINVAL).
+ */
+#define TEST_MIRROR_IOC_POPULATE _IOW('Y', 0x02, struct test_mirror_range)
 #define TEST_MIRROR_IOC_READ	_IOW('Y', 0x03, struct test_mirror_io)
 #define TEST_MIRROR_IOC_WRITE	_IOW('Y', 0x04, struct test_mirror_io)
 #define TEST_MIRROR_IOC_HOLD	_IOWR('Y', 0x05, struct test_mirror_hold)
 /* End the holds and the stops of this file that have begun by now. */
 #define TEST_MIRROR_IOC_RELEASE	_IO('Y', 0x06)
 #define TEST_MIRROR_IOC_STATS	_IOR('Y', 0x07, struct test_mirror_stats)
+/* Return how many holds are in progress; takes no lock that they hold. */
+#define TEST_MIRROR_IOC_HOLDING	_IO('Y', 0x0b)
+/* Return how many entries there are. Unlike a read, it asks for no fill. */
+#define TEST_MIRROR_IOC_MAPPED	_IOW('Y', 0x0c, struct test_mirror_range)
 /* Ask for a fill of the window. */
 #define TEST_MIRROR_IOC_PREFETCH _IO('Y', 0x08)
 /* The same, and wait until one that began since has ended, or -ETIMEDOUT. */

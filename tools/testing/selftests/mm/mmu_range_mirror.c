@@ -1,0 +1,3083 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Tests of mm/mmu_range_mirror.c through its test device.
+ *
+ * Memory of each kind is mirrored twice, by a table of pages and by a window,
+ * and then taken away in every way that user space has. After each, what the
+ * mirrors still reach must be what the process sees. What the kernel did is
+ * read from its own counters. Races are brought about with holds and, where
+ * the module has them, at injection points; nothing here sleeps to give
+ * somebody else the time for something.
+ *
+ * Besides the ordinary way, it can be built alone, from the top of a kernel
+ * tree, against any kernel's uapi headers:
+ *
+ *	gcc -O2 -static -pthread -I. -o mmu_range_mirror \
+ *		tools/testing/selftests/mm/mmu_range_mirror.c
+ *
+ * It needs root, and loads test_mmu_range_mirror if it can. Memory of a disk's
+ * file system is looked for in $TMPDIR, /var/tmp and the current directory;
+ * failing that, mke2fs and a loop device make one.
+ */
+#include "../kselftest_harness.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/mempolicy.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/swap.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include <lib/test_mmu_range_mirror_uapi.h>
+
+#ifndef MADV_COLD
+#define MADV_COLD		20
+#endif
+#ifndef MADV_PAGEOUT
+#define MADV_PAGEOUT		21
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE		25
+#endif
+#ifndef __NR_memfd_secret
+#define __NR_memfd_secret	447
+#endif
+#ifndef __NR_process_mrelease
+#define __NR_process_mrelease	448
+#endif
+
+#define DEVICE		"/dev/test_mmu_range_mirror"
+#define MODULE		"test_mmu_range_mirror"
+#define THP_DIR		"/sys/kernel/mm/transparent_hugepage/"
+#define KSM_DIR		"/sys/kernel/mm/ksm/"
+
+/* Base pages in a region: more than one batch of any lookup. */
+#define NR_PAGES	96
+#define NR_HUGE		4
+#define NSEC_PER_SEC	1000000000ULL
+/* How long to poll for what must happen soon. */
+#define PATIENCE_NS	(10 * NSEC_PER_SEC)
+
+enum memory { ANON, THP, MEMFD, DISK, HUGETLB, HUGETLB_FILE };
+
+static size_t page_size;
+static size_t thp_size;
+static size_t hugetlb_size;
+static char disk_dir[PATH_MAX];
+
+/* Files of the kernel's. */
+
+static bool read_text(const char *path, char *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t len;
+
+	if (fd < 0)
+		return false;
+	len = read(fd, buf, size - 1);
+	close(fd);
+	if (len < 0)
+		return false;
+	buf[len] = 0;
+	return true;
+}
+
+static bool write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool ok;
+
+	if (fd < 0)
+		return false;
+	ok = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+	close(fd);
+	return ok;
+}
+
+static bool write_number(const char *path, unsigned long value)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%lu", value);
+	return write_text(path, text);
+}
+
+static long read_number(const char *path)
+{
+	char text[32];
+
+	return read_text(path, text, sizeof(text)) ? atol(text) : -1;
+}
+
+/* The number behind a name at the beginning of a line, or -1. */
+static long read_field(const char *path, const char *name)
+{
+	FILE *file = fopen(path, "r");
+	size_t len = strlen(name);
+	long value = -1;
+	char line[256];
+
+	if (!file)
+		return -1;
+	while (value < 0 && fgets(line, sizeof(line), file))
+		if (!strncmp(line, name, len) && strchr(" :\t", line[len]))
+			value = atol(line + len + 1);
+	fclose(file);
+	return value;
+}
+
+static long vmstat(const char *name)
+{
+	return read_field("/proc/vmstat", name);
+}
+
+/* Settings that are put back when everything is over. */
+
+static struct setting {
+	char path[96];
+	char old[64];
+} settings[16];
+static unsigned int nr_settings;
+static pid_t settings_owner;
+
+static bool set(const char *path, const char *value)
+{
+	struct setting *s = &settings[nr_settings];
+	char *bracket;
+
+	if (nr_settings == ARRAY_SIZE(settings) ||
+	    !read_text(path, s->old, sizeof(s->old)) ||
+	    !write_text(path, value))
+		return false;
+	/* "always [madvise] never" */
+	bracket = strchr(s->old, '[');
+	if (bracket) {
+		memmove(s->old, bracket + 1, strlen(bracket));
+		s->old[strcspn(s->old, "]")] = 0;
+	}
+	snprintf(s->path, sizeof(s->path), "%s", path);
+	nr_settings++;
+	return true;
+}
+
+/* Put back those since there were only @nr of them. */
+static void restore(unsigned int nr)
+{
+	while (nr_settings > nr) {
+		nr_settings--;
+		write_text(settings[nr_settings].path,
+			   settings[nr_settings].old);
+	}
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
+}
+
+/* Wait until an expression is true; what it has become is the result. */
+#define eventually(condition) ({					\
+	uint64_t end_ = now_ns() + PATIENCE_NS;				\
+	bool seen_;							\
+									\
+	while (!(seen_ = (condition)) && now_ns() < end_)		\
+		usleep(100);						\
+	seen_;								\
+})
+
+/* The CPUs that this program was started on. */
+static cpu_set_t cpus;
+
+/* Keep this thread on the @nth of them. */
+static void pin_to_cpu(int nth)
+{
+	cpu_set_t one;
+	int cpu;
+
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &cpus) || nth--)
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		sched_setaffinity(0, sizeof(one), &one);
+		return;
+	}
+}
+
+/* NUMA nodes, without a library. */
+
+#define MAX_NODES	64
+
+static int nodes_with_memory(int *nodes)
+{
+	char path[64];
+	int n, nr = 0;
+
+	for (n = 0; n < MAX_NODES; n++) {
+		snprintf(path, sizeof(path),
+			 "/sys/devices/system/node/node%d/meminfo", n);
+		if (!access(path, R_OK))
+			nodes[nr++] = n;
+	}
+	return nr;
+}
+
+static int node_of(void *addr)
+{
+	int status = -1;
+
+	if (syscall(__NR_move_pages, 0, 1UL, &addr, NULL, &status, 0))
+		return -1;
+	return status;
+}
+
+/* The device. */
+
+static int device_open(void)
+{
+	return open(DEVICE, O_RDWR | O_CLOEXEC);
+}
+
+/* All of the device's commands: the result, or a negative errno. */
+static long command(int fd, unsigned long cmd, void *arg)
+{
+	long ret = ioctl(fd, cmd, arg);
+
+	return ret < 0 ? -errno : ret;
+}
+
+static long mirror_open(int fd, const void *addr, size_t length,
+			unsigned int kind, unsigned int flags)
+{
+	struct test_mirror_open arg = {
+		.start = (uintptr_t)addr,
+		.length = length,
+		.kind = kind,
+		.flags = flags,
+	};
+
+	return command(fd, TEST_MIRROR_IOC_OPEN, &arg);
+}
+
+static long mirror_close(int fd)
+{
+	return command(fd, TEST_MIRROR_IOC_CLOSE, NULL);
+}
+
+static long mirror_populate(int fd, const void *addr, size_t length)
+{
+	struct test_mirror_range arg = {
+		.start = (uintptr_t)addr,
+		.length = length,
+	};
+
+	return command(fd, TEST_MIRROR_IOC_POPULATE, &arg);
+}
+
+static long mirror_io(int fd, unsigned long cmd, const void *addr, void *data,
+		      size_t size)
+{
+	struct test_mirror_io arg = {
+		.addr = (uintptr_t)addr,
+		.data = (uintptr_t)data,
+		.size = size,
+	};
+
+	return command(fd, cmd, &arg);
+}
+
+/* Eight bytes: 0, or a negative errno. */
+static long mirror_read(int fd, const void *addr, uint64_t *value)
+{
+	long ret = mirror_io(fd, TEST_MIRROR_IOC_READ, addr, value,
+			     sizeof(*value));
+
+	return ret == sizeof(*value) ? 0 : ret;
+}
+
+static long mirror_write(int fd, const void *addr, uint64_t value)
+{
+	long ret = mirror_io(fd, TEST_MIRROR_IOC_WRITE, addr, &value,
+			     sizeof(value));
+
+	return ret == sizeof(value) ? 0 : ret;
+}
+
+/* How many entries there are. A read of what is absent would ask for a fill. */
+static long mirror_mapped(int fd, const void *addr, size_t length)
+{
+	struct test_mirror_range arg = {
+		.start = (uintptr_t)addr,
+		.length = length,
+	};
+
+	return command(fd, TEST_MIRROR_IOC_MAPPED, &arg);
+}
+
+static bool mirror_reaches(int fd, const void *addr)
+{
+	return mirror_mapped(fd, addr, page_size) == 1;
+}
+
+static long mirror_fill(int fd)
+{
+	return command(fd, TEST_MIRROR_IOC_FILL, NULL);
+}
+
+static long mirror_release(int fd)
+{
+	return command(fd, TEST_MIRROR_IOC_RELEASE, NULL);
+}
+
+static long mirror_holding(int fd)
+{
+	return command(fd, TEST_MIRROR_IOC_HOLDING, NULL);
+}
+
+static long mirror_stop_at(int fd, enum test_mirror_point point, int times)
+{
+	struct test_mirror_inject arg = {
+		.point = point,
+		.times = times,
+		.time_us = TEST_MIRROR_STOP_MAX_US,
+	};
+
+	return command(fd, TEST_MIRROR_IOC_INJECT, &arg);
+}
+
+static struct test_mirror_stats mirror_stats(int fd)
+{
+	struct test_mirror_stats stats;
+
+	if (command(fd, TEST_MIRROR_IOC_STATS, &stats))
+		memset(&stats, 0xff, sizeof(stats));
+	return stats;
+}
+
+static bool mirror_stopped(int fd, enum test_mirror_point point)
+{
+	return mirror_stats(fd).stopped[point];
+}
+
+static bool injectable(int fd)
+{
+	return mirror_stats(fd).injectable;
+}
+
+/* Commands that another thread issues. */
+
+struct job {
+	pthread_t thread;
+	long (*run)(struct job *job);
+	int fd;
+	int cpu;
+	char *addr;
+	size_t length;
+	struct test_mirror_hold hold;
+	long ret;
+	uint64_t ended_ns;
+	sem_t go;
+	atomic_bool done;
+};
+
+static void *job_main(void *arg)
+{
+	struct job *job = arg;
+
+	if (job->cpu >= 0)
+		pin_to_cpu(job->cpu);
+	sem_wait(&job->go);
+	job->ret = job->run(job);
+	job->ended_ns = now_ns();
+	atomic_store(&job->done, true);
+	return NULL;
+}
+
+static long job_populate(struct job *job)
+{
+	return mirror_populate(job->fd, job->addr, job->length);
+}
+
+static long job_fill(struct job *job)
+{
+	return mirror_fill(job->fd);
+}
+
+static long job_close(struct job *job)
+{
+	return mirror_close(job->fd);
+}
+
+static long job_hold(struct job *job)
+{
+	return command(job->fd, TEST_MIRROR_IOC_HOLD, &job->hold);
+}
+
+static long job_discard(struct job *job)
+{
+	return madvise(job->addr, job->length, MADV_DONTNEED) ? -errno : 0;
+}
+
+static long job_munmap(struct job *job)
+{
+	return munmap(job->addr, job->length) ? -errno : 0;
+}
+
+/*
+ * A new thread needs a stack, which cannot be mapped while somebody stands in
+ * an invalidation with the mmap lock: it has to be made before.
+ */
+static void job_prepare(struct __test_metadata *_metadata, struct job *job)
+{
+	atomic_store(&job->done, false);
+	ASSERT_EQ(0, sem_init(&job->go, 0, 0));
+	ASSERT_EQ(0, pthread_create(&job->thread, NULL, job_main, job));
+}
+
+static void job_go(struct job *job)
+{
+	sem_post(&job->go);
+}
+
+static void job_start(struct __test_metadata *_metadata, struct job *job)
+{
+	job_prepare(_metadata, job);
+	job_go(job);
+}
+
+static long job_wait(struct __test_metadata *_metadata, struct job *job)
+{
+	ASSERT_EQ(0, pthread_join(job->thread, NULL));
+	return job->ret;
+}
+
+/* Regions of memory. */
+
+/**
+ * struct region - memory to be mirrored
+ * @kind: what of
+ * @addr: first byte, aligned to @unit
+ * @size: bytes
+ * @unit: what can be mapped and unmapped by itself, without splitting anything
+ * @fd: of the file, or -1
+ * @shared: mapped shared
+ *
+ * There is address space of @unit before and behind it where nothing is.
+ */
+struct region {
+	enum memory kind;
+	char *addr;
+	size_t size;
+	size_t unit;
+	int fd;
+	bool shared;
+};
+
+static size_t region_pages(const struct region *r)
+{
+	return r->size / page_size;
+}
+
+static int disk_file(size_t size)
+{
+	char path[PATH_MAX + 32];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/mmu_range_mirror.XXXXXX", disk_dir);
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	unlink(path);
+	if (ftruncate(fd, size)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static int memory_file(size_t size, unsigned int flags)
+{
+	int fd = memfd_create("mirrored", flags | MFD_CLOEXEC);
+
+	if (fd >= 0 && ftruncate(fd, size)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static char *reserve(size_t size, size_t align)
+{
+	char *addr = mmap(NULL, size + 3 * align, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uintptr_t start = ((uintptr_t)addr + 2 * align - 1) & ~(align - 1);
+
+	return addr == MAP_FAILED ? NULL : (char *)start;
+}
+
+/* Why there is no memory of this kind, or NULL. */
+static const char *memory_missing(enum memory kind)
+{
+	if (kind == THP && !thp_size)
+		return "no transparent huge pages";
+	if (kind == DISK && !disk_dir[0])
+		return "no file system of a disk, and no mke2fs to make one";
+	if ((kind == HUGETLB || kind == HUGETLB_FILE) &&
+	    (!hugetlb_size ||
+	     read_field("/proc/meminfo", "HugePages_Free") < 2 * NR_HUGE))
+		return "not enough free huge pages";
+	return NULL;
+}
+
+static void region_map(struct __test_metadata *_metadata, struct region *r,
+		       enum memory kind)
+{
+	int flags = MAP_FIXED;
+
+	r->kind = kind;
+	r->fd = -1;
+	r->shared = kind == MEMFD || kind == DISK || kind == HUGETLB_FILE;
+	r->unit = page_size;
+	if (kind == THP)
+		r->unit = thp_size;
+	else if (kind == HUGETLB || kind == HUGETLB_FILE)
+		r->unit = hugetlb_size;
+	r->size = r->unit * (r->unit == page_size ? NR_PAGES : NR_HUGE);
+	r->addr = reserve(r->size, r->unit);
+	ASSERT_NE(NULL, r->addr);
+
+	if (kind == MEMFD)
+		r->fd = memory_file(r->size, 0);
+	else if (kind == HUGETLB_FILE)
+		r->fd = memory_file(r->size, MFD_HUGETLB);
+	else if (kind == DISK)
+		r->fd = disk_file(r->size);
+	if (r->shared) {
+		ASSERT_LE(0, r->fd);
+	}
+	flags |= r->shared ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
+	if (kind == HUGETLB)
+		flags |= MAP_HUGETLB;
+	ASSERT_EQ(r->addr, mmap(r->addr, r->size, PROT_READ | PROT_WRITE, flags,
+				r->fd, 0));
+	if (kind == ANON)
+		madvise(r->addr, r->size, MADV_NOHUGEPAGE);
+	if (kind == THP) {
+		ASSERT_EQ(0, madvise(r->addr, r->size, MADV_HUGEPAGE));
+	}
+}
+
+static uint64_t token(unsigned int generation, size_t page)
+{
+	return (uint64_t)generation << 32 | (page + 1);
+}
+
+/* The process's own accesses, which the compiler must not do without. */
+static uint64_t user_read(const void *addr)
+{
+	return __atomic_load_n((const uint64_t *)addr, __ATOMIC_SEQ_CST);
+}
+
+static void user_write(void *addr, uint64_t value)
+{
+	__atomic_store_n((uint64_t *)addr, value, __ATOMIC_SEQ_CST);
+}
+
+/* Each page's first word says which page it is, and of which generation. */
+static void *page_at(const struct region *r, size_t page)
+{
+	return r->addr + page * page_size;
+}
+
+static uint64_t page_read(const struct region *r, size_t page)
+{
+	return user_read(page_at(r, page));
+}
+
+static void write_pages(const struct region *r, size_t first, size_t n,
+			unsigned int generation)
+{
+	size_t i;
+
+	for (i = first; i < first + n; i++)
+		user_write(page_at(r, i), token(generation, i));
+}
+
+static long huge_kb(const struct region *r, const char *field)
+{
+	FILE *file = fopen("/proc/self/smaps", "r");
+	unsigned long start, end;
+	bool inside = false;
+	char line[512];
+	long kb = 0;
+
+	if (!file)
+		return -1;
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			inside = start >= (uintptr_t)r->addr &&
+				 end <= (uintptr_t)r->addr + r->size;
+		else if (inside && !strncmp(line, field, strlen(field)))
+			kb += atol(line + strlen(field) + 1);
+	}
+	fclose(file);
+	return kb;
+}
+
+/* Both mirrors of one region. */
+
+struct mirrors {
+	struct region r;
+	int table;
+	int window;
+	/* What snapshot() last saw. */
+	struct test_mirror_stats table_was;
+	struct test_mirror_stats window_was;
+};
+
+/* The window installs what is present; let nothing but it decide what is. */
+static bool window_maps(int fd, size_t npages)
+{
+	return !mirror_fill(fd) && mirror_stats(fd).mapped == npages;
+}
+
+static void establish(struct __test_metadata *_metadata, struct mirrors *m)
+{
+	size_t npages = region_pages(&m->r);
+
+	ASSERT_EQ(0, mirror_populate(m->table, m->r.addr, m->r.size));
+	ASSERT_EQ(npages, mirror_stats(m->table).mapped);
+	ASSERT_TRUE(eventually(window_maps(m->window, npages)));
+}
+
+static void snapshot(struct mirrors *m)
+{
+	m->table_was = mirror_stats(m->table);
+	m->window_was = mirror_stats(m->window);
+}
+
+static void mirrors_open(struct __test_metadata *_metadata, struct mirrors *m)
+{
+	m->table = device_open();
+	m->window = device_open();
+	ASSERT_LE(0, m->table);
+	ASSERT_LE(0, m->window);
+	ASSERT_EQ(0, mirror_open(m->table, m->r.addr, m->r.size,
+				 TEST_MIRROR_SPIN, TEST_MIRROR_WRITE));
+	ASSERT_EQ(0, mirror_open(m->window, m->r.addr, m->r.size,
+				 TEST_MIRROR_WINDOW, TEST_MIRROR_WRITE));
+}
+
+static bool mirrors_setup(struct __test_metadata *_metadata, struct mirrors *m,
+			  enum memory kind)
+{
+	const char *missing = memory_missing(kind);
+
+	m->table = -1;
+	m->window = -1;
+	m->r.fd = -1;
+	if (missing)
+		SKIP(return false, "%s", missing);
+	region_map(_metadata, &m->r, kind);
+	write_pages(&m->r, 0, region_pages(&m->r), 1);
+	if (kind == THP && huge_kb(&m->r, "AnonHugePages:") * 1024 !=
+			   (long)m->r.size)
+		SKIP(return false, "no huge pages to be had");
+	mirrors_open(_metadata, m);
+	establish(_metadata, m);
+	snapshot(m);
+	return true;
+}
+
+static void mirrors_teardown(struct mirrors *m)
+{
+	close(m->table);
+	close(m->window);
+	if (m->r.fd >= 0)
+		close(m->r.fd);
+}
+
+/* Pages that neither mirror may reach any more. */
+static void expect_gone(struct __test_metadata *_metadata, struct mirrors *m,
+			size_t first, size_t n)
+{
+	char *addr = page_at(&m->r, first);
+
+	EXPECT_EQ(0, mirror_mapped(m->table, addr, n * page_size));
+	EXPECT_EQ(0, mirror_mapped(m->window, addr, n * page_size));
+}
+
+/* Pages that the disturbance was none of. */
+static void expect_kept(struct __test_metadata *_metadata, struct mirrors *m,
+			size_t first, size_t n)
+{
+	char *addr = page_at(&m->r, first);
+
+	EXPECT_EQ(n, mirror_mapped(m->table, addr, n * page_size));
+	EXPECT_EQ(n, mirror_mapped(m->window, addr, n * page_size));
+}
+
+/* A disturbance of at least @n pages was told to both mirrors as @event. */
+static void expect_event(struct __test_metadata *_metadata, struct mirrors *m,
+			 enum test_mirror_event event, size_t n)
+{
+	struct test_mirror_stats table = mirror_stats(m->table);
+	struct test_mirror_stats window = mirror_stats(m->window);
+
+	EXPECT_LT(m->table_was.drops[event], table.drops[event]);
+	EXPECT_LT(m->window_was.drops[event], window.drops[event]);
+	EXPECT_LE(m->table_was.dropped_pages + n, table.dropped_pages);
+	EXPECT_LE(m->window_was.dropped_pages + n, window.dropped_pages);
+	/* Dropping dirties nothing. */
+	EXPECT_EQ(m->table_was.nr_dirtied, table.nr_dirtied);
+	EXPECT_EQ(m->window_was.nr_dirtied, window.nr_dirtied);
+}
+
+static void expect_dirtied_once(struct __test_metadata *_metadata,
+				struct mirrors *m)
+{
+	struct test_mirror_stats table = mirror_stats(m->table);
+	struct test_mirror_stats window = mirror_stats(m->window);
+
+	EXPECT_EQ(table.installed, table.nr_dirtied);
+	EXPECT_EQ(window.installed, window.nr_dirtied);
+}
+
+/*
+ * What the mirrors reach of pages that the process can read is what the
+ * process sees, in both directions. Return how many entries there were.
+ */
+static size_t expect_coherent(struct __test_metadata *_metadata,
+			      struct mirrors *m, size_t first, size_t n)
+{
+	const int fds[] = { m->table, m->window };
+	size_t i, fd, reached = 0, wrong = 0;
+
+	for (i = first; i < first + n; i++) {
+		void *user = page_at(&m->r, i);
+
+		for (fd = 0; fd < ARRAY_SIZE(fds); fd++) {
+			uint64_t seen;
+
+			if (mirror_read(fds[fd], user, &seen))
+				continue;
+			reached++;
+			wrong += seen != user_read(user);
+			if (mirror_write(fds[fd], user, ~seen))
+				continue;
+			wrong += user_read(user) != ~seen;
+			user_write(user, seen);
+		}
+	}
+	EXPECT_EQ(0, wrong);
+	return reached;
+}
+
+/* The process has written anew: everything can be mirrored, and is right. */
+static void expect_recovered(struct __test_metadata *_metadata,
+			     struct mirrors *m, unsigned int generation)
+{
+	size_t n = region_pages(&m->r);
+
+	expect_coherent(_metadata, m, 0, n);
+	write_pages(&m->r, 0, n, generation);
+	expect_coherent(_metadata, m, 0, n);
+	establish(_metadata, m);
+	EXPECT_EQ(2 * n, expect_coherent(_metadata, m, 0, n));
+	expect_dirtied_once(_metadata, m);
+}
+
+/* Memory of every kind. */
+
+FIXTURE(memory)
+{
+	struct mirrors m;
+	size_t first;	/* the middle half of the region, in pages */
+	size_t n;
+	char *addr;	/* the same in bytes */
+	size_t size;
+};
+
+FIXTURE_VARIANT(memory)
+{
+	enum memory kind;
+	/* How the kernel announces these for this kind of memory. */
+	enum test_mirror_event mremap;
+	enum test_mirror_event fork;
+};
+
+FIXTURE_VARIANT_ADD(memory, anonymous)
+{
+	.kind = ANON,
+	.mremap = TEST_MIRROR_UNMAP,
+	.fork = TEST_MIRROR_PROTECTION_PAGE,
+};
+
+FIXTURE_VARIANT_ADD(memory, thp)
+{
+	.kind = THP,
+	.mremap = TEST_MIRROR_UNMAP,
+	.fork = TEST_MIRROR_PROTECTION_PAGE,
+};
+
+FIXTURE_VARIANT_ADD(memory, memfd)
+{
+	.kind = MEMFD,
+	.mremap = TEST_MIRROR_UNMAP,
+};
+
+FIXTURE_VARIANT_ADD(memory, disk)
+{
+	.kind = DISK,
+	.mremap = TEST_MIRROR_UNMAP,
+};
+
+FIXTURE_VARIANT_ADD(memory, hugetlb)
+{
+	.kind = HUGETLB,
+	.mremap = TEST_MIRROR_CLEAR,
+	.fork = TEST_MIRROR_CLEAR,
+};
+
+FIXTURE_SETUP(memory)
+{
+	struct region *r = &self->m.r;
+
+	if (!mirrors_setup(_metadata, &self->m, variant->kind))
+		return;
+	self->size = r->size / r->unit / 2 * r->unit;
+	self->addr = r->addr + r->size / r->unit / 4 * r->unit;
+	self->n = self->size / page_size;
+	self->first = (self->addr - r->addr) / page_size;
+}
+
+FIXTURE_TEARDOWN(memory)
+{
+	mirrors_teardown(&self->m);
+}
+
+/* What is outside the middle half was not disturbed. */
+static void expect_rest_kept(struct __test_metadata *_metadata,
+			     struct mirrors *m, size_t first, size_t n)
+{
+	size_t behind = first + n;
+
+	expect_kept(_metadata, m, 0, first);
+	expect_kept(_metadata, m, behind, region_pages(&m->r) - behind);
+}
+
+TEST_F(memory, established)
+{
+	size_t npages = region_pages(&self->m.r);
+	struct test_mirror_stats table = mirror_stats(self->m.table);
+
+	EXPECT_EQ(npages, table.installed);
+	EXPECT_EQ(0, table.dropped_pages);
+	expect_dirtied_once(_metadata, &self->m);
+	EXPECT_EQ(2 * npages,
+		  expect_coherent(_metadata, &self->m, 0, npages));
+	/* What is there is not made again. */
+	ASSERT_EQ(0, mirror_fill(self->m.window));
+	EXPECT_EQ(self->m.window_was.installed,
+		  mirror_stats(self->m.window).installed);
+}
+
+TEST_F(memory, munmap)
+{
+	ASSERT_EQ(0, munmap(self->addr, self->size));
+	expect_event(_metadata, &self->m, TEST_MIRROR_UNMAP, self->n);
+	expect_gone(_metadata, &self->m, self->first, self->n);
+	expect_rest_kept(_metadata, &self->m, self->first, self->n);
+
+	/* Nothing is there: neither kind of lookup finds a page. */
+	EXPECT_EQ(-EFAULT, mirror_populate(self->m.table, self->addr,
+					   self->size));
+	EXPECT_EQ(0, mirror_fill(self->m.window));
+	expect_gone(_metadata, &self->m, self->first, self->n);
+
+	ASSERT_EQ(self->addr, mmap(self->addr, self->size,
+				   PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+				   -1, 0));
+	expect_recovered(_metadata, &self->m, 2);
+}
+
+TEST_F(memory, munmap_beyond)
+{
+	struct region *r = &self->m.r;
+
+	ASSERT_EQ(0, munmap(r->addr - r->unit, r->size + 2 * r->unit));
+	expect_event(_metadata, &self->m, TEST_MIRROR_UNMAP, region_pages(r));
+	expect_gone(_metadata, &self->m, 0, region_pages(r));
+	EXPECT_EQ(0, mirror_stats(self->m.table).mapped);
+	EXPECT_EQ(0, mirror_stats(self->m.window).mapped);
+}
+
+TEST_F(memory, munmap_edges)
+{
+	struct region *r = &self->m.r;
+	size_t n = r->unit / page_size;
+	size_t last = region_pages(r) - n;
+
+	/* One unit at either end, each with what is outside the mirror. */
+	ASSERT_EQ(0, munmap(r->addr - r->unit, 2 * r->unit));
+	expect_gone(_metadata, &self->m, 0, n);
+	expect_kept(_metadata, &self->m, n, last - n);
+	ASSERT_EQ(0, munmap(r->addr + r->size - r->unit, 2 * r->unit));
+	expect_gone(_metadata, &self->m, last, n);
+	expect_kept(_metadata, &self->m, n, last - n);
+}
+
+TEST_F(memory, replace)
+{
+	ASSERT_EQ(self->addr, mmap(self->addr, self->size,
+				   PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+				   -1, 0));
+	expect_event(_metadata, &self->m, TEST_MIRROR_UNMAP, self->n);
+	expect_gone(_metadata, &self->m, self->first, self->n);
+	expect_rest_kept(_metadata, &self->m, self->first, self->n);
+	expect_recovered(_metadata, &self->m, 2);
+}
+
+TEST_F(memory, mremap)
+{
+	char *to = reserve(self->size, self->m.r.unit);
+
+	ASSERT_NE(NULL, to);
+	ASSERT_EQ(to, mremap(self->addr, self->size, self->size,
+			     MREMAP_MAYMOVE | MREMAP_FIXED, to));
+	expect_event(_metadata, &self->m, variant->mremap, self->n);
+	expect_gone(_metadata, &self->m, self->first, self->n);
+	expect_rest_kept(_metadata, &self->m, self->first, self->n);
+	/* The pages live on elsewhere, and the mirrors must not reach them. */
+	EXPECT_EQ(token(1, self->first), user_read(to));
+	ASSERT_EQ(self->addr, mmap(self->addr, self->size,
+				   PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+				   -1, 0));
+	expect_recovered(_metadata, &self->m, 2);
+	EXPECT_EQ(token(1, self->first), user_read(to));
+}
+
+TEST_F(memory, mprotect)
+{
+	ASSERT_EQ(0, mprotect(self->addr, self->size, PROT_READ));
+	expect_event(_metadata, &self->m, TEST_MIRROR_PROTECTION_VMA, self->n);
+	expect_gone(_metadata, &self->m, self->first, self->n);
+
+	/* Not for writing any more. */
+	EXPECT_EQ(-EFAULT, mirror_populate(self->m.table, self->addr,
+					   self->size));
+	EXPECT_EQ(0, mirror_fill(self->m.window));
+	expect_gone(_metadata, &self->m, self->first, self->n);
+	EXPECT_EQ(token(1, self->first),
+		  user_read(self->addr));
+
+	ASSERT_EQ(0, mprotect(self->addr, self->size, PROT_READ | PROT_WRITE));
+	expect_recovered(_metadata, &self->m, 2);
+}
+
+TEST_F(memory, discard)
+{
+	ASSERT_EQ(0, madvise(self->addr, self->size, MADV_DONTNEED));
+	expect_event(_metadata, &self->m, TEST_MIRROR_CLEAR, self->n);
+	expect_gone(_metadata, &self->m, self->first, self->n);
+	expect_rest_kept(_metadata, &self->m, self->first, self->n);
+	EXPECT_EQ(self->m.r.shared ? token(1, self->first) : 0,
+		  user_read(self->addr));
+	expect_recovered(_metadata, &self->m, 2);
+}
+
+/* Wait for a byte, then exit with 0 if the region holds @generation. */
+static void child_check(const struct region *r, int fd, unsigned int generation)
+{
+	size_t i;
+	char byte;
+
+	if (read(fd, &byte, 1) != 1)
+		_exit(2);
+	for (i = 0; i < region_pages(r); i++)
+		if (page_read(r, i) != token(generation, i))
+			_exit(1);
+	_exit(0);
+}
+
+TEST_F(memory, fork)
+{
+	struct region *r = &self->m.r;
+	size_t npages = region_pages(r);
+	size_t i, failed = 0;
+	int status, go[2];
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe(go));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		child_check(r, go[0], r->shared ? 2 : 1);
+	if (!r->shared) {
+		expect_event(_metadata, &self->m, variant->fork, npages);
+		expect_gone(_metadata, &self->m, 0, npages);
+		/* Write protected now; making it writable is for a fault. */
+		EXPECT_EQ(0, mirror_fill(self->m.window));
+		EXPECT_EQ(0, mirror_stats(self->m.window).mapped);
+		EXPECT_EQ(0, mirror_populate(self->m.table, r->addr, r->size));
+	}
+	/* Through the table alone, which is then on pages of the parent's. */
+	for (i = 0; i < npages; i++)
+		failed += mirror_write(self->m.table, page_at(r, i),
+				       token(2, i)) != 0;
+	EXPECT_EQ(0, failed);
+	EXPECT_EQ(token(2, 0), page_read(r, 0));
+	EXPECT_EQ(token(2, npages - 1), page_read(r, npages - 1));
+	ASSERT_EQ(1, write(go[1], "", 1));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	expect_recovered(_metadata, &self->m, 3);
+}
+
+TEST_F(memory, migrate)
+{
+	size_t i, units = self->size / self->m.r.unit, failed = 0;
+	int nodes[MAX_NODES], from, to;
+	void *addr[NR_PAGES];
+	int node[NR_PAGES], status[NR_PAGES];
+	long migrated;
+
+	if (nodes_with_memory(nodes) < 2)
+		SKIP(return, "needs two NUMA nodes");
+	for (i = 0; i < units; i++) {
+		addr[i] = self->addr + i * self->m.r.unit;
+		from = node_of(addr[i]);
+		to = nodes[0] == from ? nodes[1] : nodes[0];
+		node[i] = to;
+	}
+	migrated = vmstat("pgmigrate_success");
+	ASSERT_EQ(0, syscall(__NR_move_pages, 0, units, addr, node, status,
+			     MPOL_MF_MOVE_ALL));
+	for (i = 0; i < units; i++)
+		failed += status[i] != node[i];
+	EXPECT_EQ(0, failed);
+	EXPECT_LE(migrated + (long)self->n, vmstat("pgmigrate_success"));
+	expect_event(_metadata, &self->m, TEST_MIRROR_CLEAR, self->n);
+	expect_gone(_metadata, &self->m, self->first, self->n);
+	expect_rest_kept(_metadata, &self->m, self->first, self->n);
+	EXPECT_EQ(token(1, self->first), user_read(self->addr));
+	expect_recovered(_metadata, &self->m, 2);
+}
+
+/* Files, from behind. */
+
+FIXTURE(file)
+{
+	struct mirrors m;
+	size_t first;	/* the second half, in pages */
+	size_t n;
+	off_t offset;	/* the same in bytes */
+};
+
+FIXTURE_VARIANT(file)
+{
+	enum memory kind;
+};
+
+FIXTURE_VARIANT_ADD(file, memfd)
+{
+	.kind = MEMFD,
+};
+
+FIXTURE_VARIANT_ADD(file, disk)
+{
+	.kind = DISK,
+};
+
+FIXTURE_VARIANT_ADD(file, hugetlb)
+{
+	.kind = HUGETLB_FILE,
+};
+
+FIXTURE_SETUP(file)
+{
+	if (!mirrors_setup(_metadata, &self->m, variant->kind))
+		return;
+	self->offset = self->m.r.size / self->m.r.unit / 2 * self->m.r.unit;
+	self->first = self->offset / page_size;
+	self->n = region_pages(&self->m.r) - self->first;
+}
+
+FIXTURE_TEARDOWN(file)
+{
+	mirrors_teardown(&self->m);
+}
+
+TEST_F(file, truncate)
+{
+	struct region *r = &self->m.r;
+
+	ASSERT_EQ(0, ftruncate(r->fd, self->offset));
+	expect_event(_metadata, &self->m, TEST_MIRROR_CLEAR, self->n);
+	expect_gone(_metadata, &self->m, self->first, self->n);
+	expect_kept(_metadata, &self->m, 0, self->first);
+	EXPECT_EQ(-EFAULT, mirror_populate(self->m.table,
+					   r->addr + self->offset, r->unit));
+	EXPECT_EQ(0, mirror_fill(self->m.window));
+	expect_gone(_metadata, &self->m, self->first, self->n);
+
+	ASSERT_EQ(0, ftruncate(r->fd, r->size));
+	EXPECT_EQ(0, page_read(r, self->first));
+	expect_recovered(_metadata, &self->m, 2);
+}
+
+TEST_F(file, punch_hole)
+{
+	struct region *r = &self->m.r;
+
+	ASSERT_EQ(0, fallocate(r->fd,
+			       FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			       self->offset, r->size - self->offset));
+	expect_event(_metadata, &self->m, TEST_MIRROR_CLEAR, self->n);
+	expect_gone(_metadata, &self->m, self->first, self->n);
+	expect_kept(_metadata, &self->m, 0, self->first);
+	EXPECT_EQ(0, page_read(r, self->first));
+	expect_recovered(_metadata, &self->m, 2);
+}
+
+FIXTURE(disk)
+{
+	struct mirrors m;
+	int direct;	/* the file, around the page cache */
+	uint64_t *block;
+};
+
+FIXTURE_SETUP(disk)
+{
+	char path[64];
+
+	self->direct = -1;
+	if (!mirrors_setup(_metadata, &self->m, DISK))
+		return;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", self->m.r.fd);
+	self->direct = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	ASSERT_LE(0, self->direct);
+	ASSERT_EQ(0, posix_memalign((void **)&self->block, page_size,
+				    page_size));
+}
+
+FIXTURE_TEARDOWN(disk)
+{
+	mirrors_teardown(&self->m);
+	close(self->direct);
+	free(self->block);
+}
+
+/*
+ * After writeback the pages are clean and write protected. What the mirrors
+ * write later has to get to the disk as well.
+ */
+TEST_F(disk, writeback)
+{
+	struct region *r = &self->m.r;
+	size_t npages = region_pages(r);
+	size_t page = npages / 2;
+	void *addr = page_at(r, page);
+	off_t offset = page * page_size;
+
+	ASSERT_EQ(0, msync(r->addr, r->size, MS_SYNC));
+	expect_event(_metadata, &self->m, TEST_MIRROR_PROTECTION_PAGE, npages);
+	expect_gone(_metadata, &self->m, 0, npages);
+	EXPECT_EQ(0, mirror_fill(self->m.window));
+	EXPECT_EQ(-ENOENT, mirror_write(self->m.window, addr, 1));
+	ASSERT_EQ((ssize_t)page_size,
+		  pread(self->direct, self->block, page_size, offset));
+	EXPECT_EQ(token(1, page), self->block[0]);
+
+	ASSERT_EQ(0, mirror_populate(self->m.table, r->addr, r->size));
+	ASSERT_EQ(0, mirror_write(self->m.table, addr, token(2, page)));
+	snapshot(&self->m);
+	ASSERT_EQ(0, sync_file_range(r->fd, 0, r->size,
+				     SYNC_FILE_RANGE_WRITE |
+				     SYNC_FILE_RANGE_WAIT_AFTER));
+	EXPECT_LT(self->m.table_was.drops[TEST_MIRROR_PROTECTION_PAGE],
+		  mirror_stats(self->m.table).drops[TEST_MIRROR_PROTECTION_PAGE]);
+	ASSERT_EQ((ssize_t)page_size,
+		  pread(self->direct, self->block, page_size, offset));
+	EXPECT_EQ(token(2, page), self->block[0]);
+
+	/* The window cannot make a page writable, but follows who does. */
+	user_write(addr + 8, 1);
+	ASSERT_EQ(0, mirror_fill(self->m.window));
+	ASSERT_EQ(0, mirror_write(self->m.window, addr, token(3, page)));
+	ASSERT_EQ(0, msync(r->addr, r->size, MS_SYNC));
+	EXPECT_EQ(-ENOENT, mirror_write(self->m.window, addr, 1));
+	ASSERT_EQ((ssize_t)page_size,
+		  pread(self->direct, self->block, page_size, offset));
+	EXPECT_EQ(token(3, page), self->block[0]);
+	expect_recovered(_metadata, &self->m, 4);
+}
+
+/* What the kernel does to anonymous memory by itself, or when asked to. */
+
+static int userfault_open(uint64_t features)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
+	int fd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (fd >= 0 && ioctl(fd, UFFDIO_API, &api)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static int userfault_register(int fd, const void *addr, size_t size,
+			      uint64_t mode)
+{
+	struct uffdio_register arg = {
+		.range = { .start = (uintptr_t)addr, .len = size },
+		.mode = mode,
+	};
+
+	return ioctl(fd, UFFDIO_REGISTER, &arg);
+}
+
+static int userfault_protect(int fd, const void *addr, size_t size,
+			     bool protect)
+{
+	struct uffdio_writeprotect arg = {
+		.range = { .start = (uintptr_t)addr, .len = size },
+		.mode = protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
+	};
+
+	return ioctl(fd, UFFDIO_WRITEPROTECT, &arg);
+}
+
+static int userfault_zero(int fd, const void *addr)
+{
+	struct uffdio_zeropage arg = {
+		.range = { .start = (uintptr_t)addr, .len = page_size },
+	};
+
+	return ioctl(fd, UFFDIO_ZEROPAGE, &arg);
+}
+
+/* Wait until somebody sits in a fault: its address, or 0. */
+static uint64_t userfault_wait(int fd)
+{
+	struct pollfd poller = { .fd = fd, .events = POLLIN };
+	struct uffd_msg msg;
+
+	if (poll(&poller, 1, PATIENCE_NS / 1000000) != 1 ||
+	    read(fd, &msg, sizeof(msg)) != sizeof(msg) ||
+	    msg.event != UFFD_EVENT_PAGEFAULT)
+		return 0;
+	return msg.arg.pagefault.address;
+}
+
+#define PAGEMAP_SOFT_DIRTY	(1ULL << 55)
+#define PAGEMAP_SWAPPED		(1ULL << 62)
+#define PAGEMAP_PRESENT		(1ULL << 63)
+
+static uint64_t pagemap(const void *addr)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t entry = 0;
+
+	if (pread(fd, &entry, sizeof(entry),
+		  (uintptr_t)addr / page_size * sizeof(entry)) !=
+	    sizeof(entry))
+		entry = 0;
+	close(fd);
+	return entry;
+}
+
+static size_t count_pagemap(const struct region *r, uint64_t bits)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < region_pages(r); i++)
+		n += !!(pagemap(page_at(r, i)) & bits);
+	return n;
+}
+
+/* Swap on a zram of our own. */
+
+static int zram = -1;
+
+static bool swap_header(const char *device)
+{
+	struct {
+		char boot[1024];
+		uint32_t version;
+		uint32_t last_page;
+		uint32_t nr_bad;
+	} *header = calloc(1, page_size);
+	int fd = open(device, O_WRONLY | O_CLOEXEC);
+	bool ok;
+
+	header->version = 1;
+	header->last_page = (64UL << 20) / page_size - 1;
+	memcpy((char *)header + page_size - 10, "SWAPSPACE2", 10);
+	ok = fd >= 0 && write(fd, header, page_size) == (ssize_t)page_size;
+	close(fd);
+	free(header);
+	return ok;
+}
+
+static void swap_off(void)
+{
+	char path[64];
+
+	if (zram < 0)
+		return;
+	snprintf(path, sizeof(path), "/dev/zram%d", zram);
+	swapoff(path);
+	snprintf(path, sizeof(path), "/sys/block/zram%d/reset", zram);
+	write_text(path, "1");
+	write_number("/sys/class/zram-control/hot_remove", zram);
+	zram = -1;
+}
+
+static const char *swap_on(void)
+{
+	char path[64];
+
+	if (access("/sys/class/zram-control", F_OK) &&
+	    system("modprobe zram >/dev/null 2>&1"))
+		return "no zram";
+	/* Reading it makes a device. */
+	zram = read_number("/sys/class/zram-control/hot_add");
+	if (zram < 0)
+		return "zram gives no device";
+	snprintf(path, sizeof(path), "/sys/block/zram%d/disksize", zram);
+	if (!write_text(path, "64M"))
+		return "cannot set the size of zram";
+	snprintf(path, sizeof(path), "/dev/zram%d", zram);
+	if (!eventually(!access(path, F_OK)) || !swap_header(path))
+		return "cannot write to zram";
+	if (swapon(path, 0))
+		return "swapon fails";
+	return NULL;
+}
+
+FIXTURE(anonymous)
+{
+	struct mirrors m;
+	int uffd;
+	unsigned int nr_settings;
+};
+
+FIXTURE_SETUP(anonymous)
+{
+	self->uffd = -1;
+	self->nr_settings = nr_settings;
+	mirrors_setup(_metadata, &self->m, ANON);
+}
+
+FIXTURE_TEARDOWN(anonymous)
+{
+	mirrors_teardown(&self->m);
+	if (self->uffd >= 0)
+		close(self->uffd);
+	munmap(self->m.r.addr, self->m.r.size);
+	restore(self->nr_settings);
+	swap_off();
+}
+
+static bool pages_are_out(const struct mirrors *m)
+{
+	return !madvise(m->r.addr, m->r.size, MADV_PAGEOUT) &&
+	       count_pagemap(&m->r, PAGEMAP_SWAPPED) == region_pages(&m->r);
+}
+
+TEST_F(anonymous, swap)
+{
+	struct region *r = &self->m.r;
+	const char *missing = swap_on();
+	size_t i, npages = region_pages(r);
+	size_t lost = 0;
+	long out;
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	for (i = 0; i < npages; i++) {
+		ASSERT_EQ(0, mirror_write(self->m.window, page_at(r, i),
+					  token(2, i)));
+	}
+	out = vmstat("pswpout");
+	ASSERT_TRUE(eventually(pages_are_out(&self->m)));
+	EXPECT_LE(out + (long)npages, vmstat("pswpout"));
+	expect_event(_metadata, &self->m, TEST_MIRROR_CLEAR, npages);
+	expect_gone(_metadata, &self->m, 0, npages);
+	/* A fill brings nothing in. */
+	EXPECT_EQ(0, mirror_fill(self->m.window));
+	EXPECT_EQ(0, mirror_stats(self->m.window).mapped);
+	EXPECT_EQ(npages, count_pagemap(r, PAGEMAP_SWAPPED));
+	/* Populating does. */
+	EXPECT_EQ(0, mirror_populate(self->m.table, r->addr, r->size));
+	for (i = 0; i < npages; i++)
+		lost += page_read(r, i) != token(2, i);
+	EXPECT_EQ(0, lost);
+	expect_recovered(_metadata, &self->m, 3);
+}
+
+TEST_F(anonymous, ksm)
+{
+	struct region *r = &self->m.r;
+	size_t npages = region_pages(r);
+	size_t i;
+
+	if (access(KSM_DIR "run", W_OK))
+		SKIP(return, "no KSM");
+	for (i = 0; i < npages; i++)
+		memset(r->addr + i * page_size, 0x5a, page_size);
+	set(KSM_DIR "use_zero_pages", "0");
+	set(KSM_DIR "advisor_mode", "none");
+	set(KSM_DIR "sleep_millisecs", "1");
+	set(KSM_DIR "pages_to_scan", "4096");
+	ASSERT_EQ(0, madvise(r->addr, r->size, MADV_MERGEABLE));
+	ASSERT_TRUE(set(KSM_DIR "run", "1"));
+	EXPECT_TRUE(eventually(read_number("/proc/self/ksm_merging_pages") >=
+			       (long)npages));
+	EXPECT_LE((long)npages - 1, read_number(KSM_DIR "pages_sharing"));
+	write_text(KSM_DIR "run", "0");
+	expect_event(_metadata, &self->m, TEST_MIRROR_CLEAR, npages);
+	expect_gone(_metadata, &self->m, 0, npages);
+	/* The merged page is nobody's to write. */
+	EXPECT_EQ(0, mirror_fill(self->m.window));
+	EXPECT_EQ(0, mirror_stats(self->m.window).mapped);
+	ASSERT_EQ(0, mirror_populate(self->m.table, r->addr, page_size));
+	ASSERT_EQ(0, mirror_write(self->m.table, r->addr, 1));
+	EXPECT_EQ(1, page_read(r, 0));
+	EXPECT_EQ(0x5a5a5a5a5a5a5a5aULL, page_read(r, 1));
+	expect_recovered(_metadata, &self->m, 2);
+}
+
+TEST_F(anonymous, uffd_wp)
+{
+	struct region *r = &self->m.r;
+	size_t page = region_pages(r) / 2;
+	void *addr = page_at(r, page);
+	struct job populate = {
+		.run = job_populate,
+		.fd = self->m.table,
+		.cpu = -1,
+		.addr = addr,
+		.length = page_size,
+	};
+
+	self->uffd = userfault_open(UFFD_FEATURE_PAGEFAULT_FLAG_WP);
+	if (self->uffd < 0 ||
+	    userfault_register(self->uffd, r->addr, r->size,
+			       UFFDIO_REGISTER_MODE_WP))
+		SKIP(return, "no write protection by userfaultfd");
+	snapshot(&self->m);
+	ASSERT_EQ(0, userfault_protect(self->uffd, addr, page_size, true));
+	expect_event(_metadata, &self->m, TEST_MIRROR_PROTECTION_VMA, 1);
+	expect_gone(_metadata, &self->m, page, 1);
+	EXPECT_EQ(0, mirror_fill(self->m.window));
+	expect_gone(_metadata, &self->m, page, 1);
+
+	/* The one who protects it is asked before a mirror may write. */
+	job_start(_metadata, &populate);
+	EXPECT_EQ((uintptr_t)addr,
+		  userfault_wait(self->uffd) & ~(page_size - 1));
+	expect_gone(_metadata, &self->m, page, 1);
+	ASSERT_EQ(0, userfault_protect(self->uffd, addr, page_size, false));
+	EXPECT_EQ(0, job_wait(_metadata, &populate));
+	expect_recovered(_metadata, &self->m, 2);
+}
+
+TEST_F(anonymous, soft_dirty)
+{
+	struct region *r = &self->m.r;
+	size_t npages = region_pages(r);
+	size_t page = npages / 2;
+	void *addr = page_at(r, page);
+
+	if (count_pagemap(r, PAGEMAP_SOFT_DIRTY) != npages)
+		SKIP(return, "no soft-dirty bits");
+	ASSERT_TRUE(write_text("/proc/self/clear_refs", "4"));
+	expect_event(_metadata, &self->m, TEST_MIRROR_SOFT_DIRTY, npages);
+	expect_gone(_metadata, &self->m, 0, npages);
+	EXPECT_EQ(0, mirror_fill(self->m.window));
+	EXPECT_EQ(0, mirror_stats(self->m.window).mapped);
+	EXPECT_EQ(0, count_pagemap(r, PAGEMAP_SOFT_DIRTY));
+
+	/* What a mirror may write from now on is soft-dirty. */
+	ASSERT_EQ(0, mirror_populate(self->m.table, addr, page_size));
+	ASSERT_EQ(0, mirror_write(self->m.table, addr, 2));
+	EXPECT_EQ(1, count_pagemap(r, PAGEMAP_SOFT_DIRTY));
+	EXPECT_TRUE(pagemap(addr) & PAGEMAP_SOFT_DIRTY);
+	expect_recovered(_metadata, &self->m, 2);
+}
+
+static sigjmp_buf bus_error;
+
+static void on_bus_error(int sig)
+{
+	siglongjmp(bus_error, sig);
+}
+
+/* The signal may come from the injection, or at the first access. */
+static bool poison(void *addr, int *error)
+{
+	struct sigaction action = { .sa_handler = on_bus_error };
+
+	sigaction(SIGBUS, &action, NULL);
+	*error = 0;
+	if (sigsetjmp(bus_error, 1))
+		return true;
+	if (madvise(addr, page_size, MADV_HWPOISON)) {
+		*error = errno;
+		return false;
+	}
+	user_write(addr, 1);
+	return false;
+}
+
+TEST_F(anonymous, hwpoison)
+{
+	struct region *r = &self->m.r;
+	size_t page = region_pages(r) / 2;
+	void *addr = page_at(r, page);
+	bool killed;
+	int error;
+
+	killed = poison(addr, &error);
+	if (error)
+		SKIP(return, "no injection of memory errors: %s",
+		     strerror(error));
+	EXPECT_TRUE(killed);
+	expect_event(_metadata, &self->m, TEST_MIRROR_CLEAR, 1);
+	expect_gone(_metadata, &self->m, page, 1);
+	expect_kept(_metadata, &self->m, 0, page);
+	expect_kept(_metadata, &self->m, page + 1, region_pages(r) - page - 1);
+	EXPECT_GT(0, mirror_populate(self->m.table, addr, page_size));
+	EXPECT_EQ(0, mirror_fill(self->m.window));
+	expect_gone(_metadata, &self->m, page, 1);
+	ASSERT_EQ(addr, mmap(addr, page_size, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	expect_recovered(_metadata, &self->m, 2);
+}
+
+static bool page_is_gone(void *addr)
+{
+	return !madvise(addr, page_size, MADV_PAGEOUT) &&
+	       !(pagemap(addr) & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED));
+}
+
+/*
+ * MADV_FREE leaves pages writable and clean; a lookup of them faults nothing,
+ * so that only the mirror knows that they are written to. Reclaim drops those
+ * that are clean.
+ */
+TEST_F(anonymous, dirty_of_freed)
+{
+	struct region *r = &self->m.r;
+	size_t i, npages = region_pages(r);
+	unsigned int generation, lost = 0;
+	void *control = reserve(page_size, page_size);
+
+	pin_to_cpu(0);
+	ASSERT_EQ(0, mprotect(control, page_size,
+			      PROT_READ | PROT_WRITE));
+	for (generation = 2; generation < 4; generation++) {
+		int fd = generation == 2 ? self->m.window : self->m.table;
+
+		user_write(control, 1);
+		ASSERT_EQ(0, madvise(control, page_size, MADV_FREE));
+		ASSERT_EQ(0, madvise(r->addr, r->size, MADV_FREE));
+		expect_gone(_metadata, &self->m, 0, npages);
+		if (fd == self->m.window) {
+			ASSERT_TRUE(eventually(window_maps(fd, npages)));
+		} else {
+			ASSERT_EQ(0, mirror_populate(fd, r->addr, r->size));
+		}
+		for (i = 0; i < npages; i++) {
+			ASSERT_EQ(0, mirror_write(fd, page_at(r, i),
+						  token(generation, i)));
+		}
+		if (!eventually(page_is_gone(control)))
+			SKIP(return, "freed pages are not reclaimed here");
+		ASSERT_EQ(0, madvise(r->addr, r->size, MADV_PAGEOUT));
+		for (i = 0; i < npages; i++)
+			lost += page_read(r, i) != token(generation, i);
+		EXPECT_EQ(0, lost);
+		write_pages(r, 0, npages, generation);
+	}
+	expect_recovered(_metadata, &self->m, 4);
+}
+
+/* Transparent huge pages. */
+
+FIXTURE(thp)
+{
+	struct mirrors m;
+};
+
+FIXTURE_SETUP(thp)
+{
+	mirrors_setup(_metadata, &self->m, THP);
+}
+
+FIXTURE_TEARDOWN(thp)
+{
+	mirrors_teardown(&self->m);
+}
+
+static bool huge_split(const struct region *r, long *failed)
+{
+	char text[96];
+
+	snprintf(text, sizeof(text), "%d,0x%lx,0x%lx", getpid(),
+		 (unsigned long)r->addr, (unsigned long)r->addr + r->size);
+	if (write_text("/sys/kernel/debug/split_huge_pages", text))
+		return true;
+	/* Without debugfs: half of a huge page only has to be split off. */
+	*failed = madvise(r->addr, thp_size / 2, MADV_COLD);
+	return !*failed;
+}
+
+TEST_F(thp, split)
+{
+	struct region *r = &self->m.r;
+	long split = vmstat("thp_split_page");
+	long failed = 0;
+
+	ASSERT_TRUE(huge_split(r, &failed));
+	EXPECT_LT(split, vmstat("thp_split_page"));
+	expect_event(_metadata, &self->m, TEST_MIRROR_CLEAR,
+		     thp_size / page_size);
+	expect_gone(_metadata, &self->m, 0, thp_size / page_size);
+	EXPECT_EQ(token(1, 0), page_read(r, 0));
+	expect_recovered(_metadata, &self->m, 2);
+}
+
+TEST_F(thp, discard_part)
+{
+	struct region *r = &self->m.r;
+	size_t n = thp_size / page_size / 4;
+
+	ASSERT_EQ(0, madvise(r->addr + thp_size / 4, thp_size / 4,
+			     MADV_DONTNEED));
+	expect_event(_metadata, &self->m, TEST_MIRROR_CLEAR, n);
+	expect_gone(_metadata, &self->m, n, n);
+	expect_kept(_metadata, &self->m, 4 * n, region_pages(r) - 4 * n);
+	EXPECT_EQ(0, page_read(r, n));
+	EXPECT_EQ(token(1, 0), page_read(r, 0));
+	EXPECT_EQ(token(1, 2 * n), page_read(r, 2 * n));
+	expect_recovered(_metadata, &self->m, 2);
+}
+
+TEST_F(thp, protect_part)
+{
+	struct region *r = &self->m.r;
+	size_t n = thp_size / page_size / 4;
+
+	ASSERT_EQ(0, mprotect(r->addr + thp_size / 4, thp_size / 4, PROT_READ));
+	expect_gone(_metadata, &self->m, n, n);
+	expect_kept(_metadata, &self->m, 4 * n, region_pages(r) - 4 * n);
+	EXPECT_EQ(0, mirror_fill(self->m.window));
+	EXPECT_EQ(-EFAULT, mirror_populate(self->m.table,
+					   r->addr + thp_size / 4, page_size));
+	expect_gone(_metadata, &self->m, n, n);
+	ASSERT_EQ(0, mprotect(r->addr, r->size, PROT_READ | PROT_WRITE));
+	expect_recovered(_metadata, &self->m, 2);
+}
+
+TEST_F(thp, collapse)
+{
+	struct region *r = &self->m.r;
+	size_t npages = region_pages(r);
+	long collapsed;
+
+	/* Made of small pages first. */
+	ASSERT_EQ(0, madvise(r->addr, r->size, MADV_NOHUGEPAGE));
+	ASSERT_EQ(0, madvise(r->addr, r->size, MADV_DONTNEED));
+	write_pages(r, 0, npages, 2);
+	ASSERT_EQ(0, huge_kb(r, "AnonHugePages:"));
+	establish(_metadata, &self->m);
+	snapshot(&self->m);
+
+	collapsed = vmstat("thp_collapse_alloc");
+	ASSERT_EQ(0, madvise(r->addr, r->size, MADV_HUGEPAGE));
+	if (madvise(r->addr, r->size, MADV_COLLAPSE) && errno == EINVAL)
+		SKIP(return, "no MADV_COLLAPSE");
+	EXPECT_TRUE(eventually(!madvise(r->addr, r->size, MADV_COLLAPSE)));
+	EXPECT_LE(collapsed + NR_HUGE, vmstat("thp_collapse_alloc"));
+	EXPECT_EQ((long)r->size, huge_kb(r, "AnonHugePages:") * 1024);
+	expect_event(_metadata, &self->m, TEST_MIRROR_CLEAR, npages);
+	expect_gone(_metadata, &self->m, 0, npages);
+	EXPECT_EQ(token(2, npages - 1), page_read(r, npages - 1));
+	expect_recovered(_metadata, &self->m, 3);
+}
+
+/* Each kind of mirror: its errors, lifetime and races. */
+
+FIXTURE(kind)
+{
+	struct region r;
+	int fd;
+	int other;
+	int uffd;
+	size_t page;	/* one in the middle */
+	char *addr;	/* of it */
+	struct test_mirror_stats was;
+};
+
+FIXTURE_VARIANT(kind)
+{
+	enum test_mirror_kind kind;
+	/* What the OOM reaper is told. */
+	int reaped;
+};
+
+FIXTURE_VARIANT_ADD(kind, spin)
+{
+	.kind = TEST_MIRROR_SPIN,
+};
+
+FIXTURE_VARIANT_ADD(kind, mutex)
+{
+	.kind = TEST_MIRROR_MUTEX,
+};
+
+FIXTURE_VARIANT_ADD(kind, sleep)
+{
+	.kind = TEST_MIRROR_SLEEP,
+	.reaped = EAGAIN,
+};
+
+FIXTURE_VARIANT_ADD(kind, window)
+{
+	.kind = TEST_MIRROR_WINDOW,
+};
+
+FIXTURE_SETUP(kind)
+{
+	region_map(_metadata, &self->r, ANON);
+	write_pages(&self->r, 0, region_pages(&self->r), 1);
+	self->page = region_pages(&self->r) / 2;
+	self->addr = self->r.addr + self->page * page_size;
+	self->fd = device_open();
+	self->other = device_open();
+	self->uffd = -1;
+	ASSERT_LE(0, self->fd);
+	ASSERT_LE(0, self->other);
+	self->was = mirror_stats(self->fd);
+}
+
+FIXTURE_TEARDOWN(kind)
+{
+	close(self->fd);
+	close(self->other);
+	if (self->uffd >= 0)
+		close(self->uffd);
+}
+
+/* What is established, the way that this kind does it. */
+static long lookup(int fd, enum test_mirror_kind kind, void *addr, size_t size)
+{
+	if (kind == TEST_MIRROR_WINDOW)
+		return mirror_fill(fd);
+	return mirror_populate(fd, addr, size);
+}
+
+static void open_and_look_up(struct __test_metadata *_metadata, int fd,
+			     enum test_mirror_kind kind, const struct region *r)
+{
+	ASSERT_EQ(0, mirror_open(fd, r->addr, r->size, kind,
+				 TEST_MIRROR_WRITE));
+	ASSERT_TRUE(eventually(!lookup(fd, kind, r->addr, r->size) &&
+			       mirror_stats(fd).mapped == region_pages(r)));
+}
+
+TEST_F(kind, open_errors)
+{
+	const char *low = (char *)(256UL << 20);
+	struct test_mirror_open arg = {
+		.start = (uintptr_t)self->r.addr,
+		.length = self->r.size,
+		.kind = variant->kind,
+	};
+	bool window = variant->kind == TEST_MIRROR_WINDOW;
+	unsigned int kind = variant->kind;
+	int fd = self->fd;
+
+	EXPECT_EQ(-EINVAL, mirror_open(fd, self->r.addr, 0, kind, 0));
+	EXPECT_EQ(-EOVERFLOW, mirror_open(fd, (void *)-page_size, 2 * page_size,
+					  kind, 0));
+	EXPECT_EQ(-EINVAL, mirror_open(fd, (void *)(1UL << 63), page_size,
+				       kind, 0));
+	EXPECT_EQ(-EINVAL, mirror_open(fd, (void *)((1UL << 63) - page_size),
+				       2 * page_size, kind, 0));
+	EXPECT_EQ(-EINVAL, mirror_open(fd, low, 1UL << 62, kind, 0));
+	EXPECT_EQ(-E2BIG, mirror_open(fd, low, (1UL << 30) + page_size, kind,
+				      0));
+	if (!window) {
+		EXPECT_EQ(-EINVAL, mirror_open(fd, self->r.addr + 8, page_size,
+					       kind, 0));
+		EXPECT_EQ(-EINVAL, mirror_open(fd, self->r.addr, page_size + 8,
+					       kind, 0));
+	}
+	EXPECT_EQ(-EINVAL, mirror_open(fd, self->r.addr, page_size,
+				       TEST_MIRROR_NR_KINDS, 0));
+	EXPECT_EQ(-EINVAL, mirror_open(fd, self->r.addr, page_size, kind,
+				       TEST_MIRROR_WRITE << 1));
+	arg.reserved = 1;
+	EXPECT_EQ(-EINVAL, command(fd, TEST_MIRROR_IOC_OPEN, &arg));
+	EXPECT_EQ(-EFAULT, command(fd, TEST_MIRROR_IOC_OPEN, (void *)8));
+	EXPECT_EQ(-ENOTTY, command(fd, _IO('Y', 0x7f), NULL));
+	EXPECT_EQ(-ENOTTY, command(fd, _IOW('X', 0, struct test_mirror_open),
+				   &arg));
+	EXPECT_EQ(-ENXIO, mirror_close(fd));
+	EXPECT_EQ(self->was.live, mirror_stats(fd).live);
+
+	/* The largest that there may be, mostly a hole. */
+	EXPECT_EQ(0, mirror_open(fd, low, 1UL << 30, kind, 0));
+	EXPECT_EQ(self->was.live + 1, mirror_stats(fd).live);
+	EXPECT_EQ(-EBUSY, mirror_open(fd, self->r.addr, page_size, kind, 0));
+	EXPECT_EQ(0, mirror_close(fd));
+	EXPECT_EQ(self->was.live, mirror_stats(fd).live);
+	EXPECT_EQ(-ENXIO, mirror_close(fd));
+
+	/* Closing the file does as well. */
+	EXPECT_EQ(0, mirror_open(fd, self->r.addr, page_size, kind, 0));
+	EXPECT_EQ(self->was.live + 1, mirror_stats(self->other).live);
+	EXPECT_EQ(0, close(fd));
+	EXPECT_EQ(self->was.live, mirror_stats(self->other).live);
+}
+
+TEST_F(kind, command_errors)
+{
+	struct test_mirror_hold hold = {
+		.addr = (uintptr_t)self->addr,
+		.time_us = 1,
+	};
+	struct test_mirror_inject inject = { .point = TEST_MIRROR_NR_POINTS };
+	struct test_mirror_range populate = {
+		.start = (uintptr_t)self->addr,
+		.length = page_size,
+		.reserved = 1,
+	};
+	struct test_mirror_io io = {
+		.addr = (uintptr_t)self->addr,
+		.data = (uintptr_t)&io,
+		.size = 8,
+		.reserved = 1,
+	};
+	bool window = variant->kind == TEST_MIRROR_WINDOW;
+	char *end = self->r.addr + self->r.size;
+	int fd = self->fd;
+	uint64_t value;
+	char *big;
+
+	EXPECT_EQ(-ENXIO, mirror_populate(fd, self->addr, page_size));
+	EXPECT_EQ(-ENXIO, mirror_fill(fd));
+	EXPECT_EQ(-ENXIO, mirror_read(fd, self->addr, &value));
+	EXPECT_EQ(-ENXIO, mirror_write(fd, self->addr, 1));
+	EXPECT_EQ(-ENXIO, command(fd, TEST_MIRROR_IOC_HOLD, &hold));
+	open_and_look_up(_metadata, fd, variant->kind, &self->r);
+
+	if (window) {
+		EXPECT_EQ(-EOPNOTSUPP, mirror_populate(fd, self->addr,
+						       page_size));
+	} else {
+		EXPECT_EQ(-EOPNOTSUPP, mirror_fill(fd));
+		EXPECT_EQ(-EINVAL, mirror_populate(fd, self->addr, 0));
+		EXPECT_EQ(-EINVAL, mirror_populate(fd, self->addr + 8,
+						   page_size));
+		EXPECT_EQ(-EINVAL, mirror_populate(fd, self->addr,
+						   page_size + 8));
+		EXPECT_EQ(-EINVAL, mirror_populate(fd, end, page_size));
+		EXPECT_EQ(-EINVAL, mirror_populate(fd, end - page_size,
+						   2 * page_size));
+		EXPECT_EQ(-EINVAL, mirror_populate(fd, self->r.addr - page_size,
+						   page_size));
+		EXPECT_EQ(-EINVAL, mirror_populate(fd, self->addr, -page_size));
+		EXPECT_EQ(-EINVAL, command(fd, TEST_MIRROR_IOC_POPULATE,
+					   &populate));
+	}
+
+	EXPECT_EQ(-EINVAL, command(fd, TEST_MIRROR_IOC_READ, &io));
+	EXPECT_EQ(-EINVAL, mirror_io(fd, TEST_MIRROR_IOC_READ, self->addr,
+				     &value, 0));
+	EXPECT_EQ(-E2BIG, mirror_io(fd, TEST_MIRROR_IOC_READ, self->addr,
+				    &value, TEST_MIRROR_IO_MAX + 1));
+	EXPECT_EQ(-EINVAL, mirror_read(fd, end, &value));
+	EXPECT_EQ(-EINVAL, mirror_read(fd, end - 4, &value));
+	EXPECT_EQ(-EINVAL, mirror_read(fd, self->r.addr - 8, &value));
+	EXPECT_EQ(-EINVAL, mirror_read(fd, (void *)-8UL, &value));
+	EXPECT_EQ(-EFAULT, mirror_io(fd, TEST_MIRROR_IOC_READ, self->addr,
+				     (void *)8, 8));
+	EXPECT_EQ(-EFAULT, mirror_io(fd, TEST_MIRROR_IOC_WRITE, self->addr,
+				     (void *)8, 8));
+	EXPECT_EQ(-EFAULT, command(fd, TEST_MIRROR_IOC_STATS, (void *)8));
+
+	hold.flags = TEST_MIRROR_NESTED << 1;
+	EXPECT_EQ(-EINVAL, command(fd, TEST_MIRROR_IOC_HOLD, &hold));
+	hold.flags = TEST_MIRROR_NESTED;
+	EXPECT_EQ(window ? 0 : -EINVAL,
+		  command(fd, TEST_MIRROR_IOC_HOLD, &hold));
+	hold.flags = 0;
+	hold.time_us = TEST_MIRROR_HOLD_MAX_US + 1;
+	EXPECT_EQ(-EINVAL, command(fd, TEST_MIRROR_IOC_HOLD, &hold));
+	hold.time_us = 1;
+	hold.addr += 4;
+	EXPECT_EQ(-EINVAL, command(fd, TEST_MIRROR_IOC_HOLD, &hold));
+	hold.addr = (uintptr_t)end;
+	EXPECT_EQ(-EINVAL, command(fd, TEST_MIRROR_IOC_HOLD, &hold));
+	EXPECT_EQ(self->was.injectable ? -EINVAL : -EOPNOTSUPP,
+		  command(fd, TEST_MIRROR_IOC_INJECT, &inject));
+
+	/* An access that ends where the mirror has nothing is cut short. */
+	big = malloc(4 * page_size);
+	ASSERT_EQ(0, munmap(self->addr, page_size));
+	EXPECT_EQ(2 * (long)page_size - 8,
+		  mirror_io(fd, TEST_MIRROR_IOC_READ,
+			    self->addr - 2 * page_size + 8, big,
+			    4 * page_size));
+	EXPECT_EQ(-ENOENT, mirror_io(fd, TEST_MIRROR_IOC_READ, self->addr, big,
+				     4 * page_size));
+	EXPECT_EQ(-ENOENT, mirror_io(fd, TEST_MIRROR_IOC_WRITE, self->addr, big,
+				     8));
+	hold.addr = (uintptr_t)self->addr;
+	EXPECT_EQ(-ENOENT, command(fd, TEST_MIRROR_IOC_HOLD, &hold));
+	free(big);
+}
+
+TEST_F(kind, not_mapped)
+{
+	char *hole = reserve(page_size, page_size);
+
+	ASSERT_EQ(0, munmap(hole, page_size));
+	ASSERT_EQ(0, mirror_open(self->fd, hole, page_size, variant->kind, 0));
+	EXPECT_EQ(variant->kind == TEST_MIRROR_WINDOW ? 0 : -EFAULT,
+		  lookup(self->fd, variant->kind, hole, page_size));
+	EXPECT_FALSE(mirror_reaches(self->fd, hole));
+}
+
+TEST_F(kind, read_only)
+{
+	bool window = variant->kind == TEST_MIRROR_WINDOW;
+	struct test_mirror_stats stats;
+	uint64_t seen = 0;
+
+	/* A mapping that may be read only. */
+	ASSERT_EQ(0, mprotect(self->r.addr, self->r.size, PROT_READ));
+	ASSERT_EQ(0, mirror_open(self->fd, self->r.addr, self->r.size,
+				 variant->kind, TEST_MIRROR_WRITE));
+	EXPECT_EQ(window ? 0 : -EFAULT,
+		  lookup(self->fd, variant->kind, self->addr, page_size));
+	EXPECT_FALSE(mirror_reaches(self->fd, self->addr));
+	ASSERT_EQ(0, mirror_close(self->fd));
+
+	/* A mirror that only reads: nothing is dirtied by it. */
+	ASSERT_EQ(0, mirror_open(self->fd, self->r.addr, self->r.size,
+				 variant->kind, 0));
+	EXPECT_EQ(0, lookup(self->fd, variant->kind, self->addr, page_size));
+	EXPECT_EQ(0, mirror_read(self->fd, self->addr, &seen));
+	EXPECT_EQ(token(1, self->page), seen);
+	EXPECT_EQ(-EPERM, mirror_write(self->fd, self->addr, 1));
+	stats = mirror_stats(self->fd);
+	EXPECT_LT(0, stats.installed);
+	EXPECT_EQ(0, stats.nr_dirtied);
+}
+
+TEST_F(kind, secret)
+{
+	int fd = syscall(__NR_memfd_secret, O_CLOEXEC);
+	char *secret;
+
+	if (fd < 0)
+		SKIP(return, "no memfd_secret: %s", strerror(errno));
+	ASSERT_EQ(0, ftruncate(fd, page_size));
+	secret = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+		      0);
+	ASSERT_NE(MAP_FAILED, secret);
+	user_write(secret, 1);
+	ASSERT_EQ(0, mirror_open(self->fd, secret, page_size, variant->kind, 0));
+	EXPECT_EQ(variant->kind == TEST_MIRROR_WINDOW ? 0 : -EFAULT,
+		  lookup(self->fd, variant->kind, secret, page_size));
+	EXPECT_FALSE(mirror_reaches(self->fd, secret));
+	close(fd);
+}
+
+TEST_F(kind, tagged)
+{
+#ifdef __x86_64__
+	const int enable_tagged_addr = 0x4002;
+	const unsigned long lam_u57_bits = 6;
+	char *tagged = (char *)((uintptr_t)self->addr | 1UL << 57);
+
+	if (syscall(__NR_arch_prctl, enable_tagged_addr, lam_u57_bits))
+		SKIP(return, "the CPU has no address masking");
+	/* The tag is ignored by the CPU, and must not be by us. */
+	ASSERT_EQ(token(1, self->page), user_read(tagged));
+	EXPECT_EQ(-EINVAL, mirror_open(self->fd, tagged, page_size,
+				       variant->kind, 0));
+	EXPECT_EQ(self->was.live, mirror_stats(self->fd).live);
+#else
+	SKIP(return, "no tagged addresses to be enabled");
+#endif
+}
+
+TEST_F(kind, unaligned)
+{
+	uint64_t seen = 0;
+
+	if (variant->kind != TEST_MIRROR_WINDOW) {
+		EXPECT_EQ(-EINVAL, mirror_open(self->fd, self->addr + 8,
+					       2 * page_size, variant->kind,
+					       0));
+		return;
+	}
+	ASSERT_EQ(0, mirror_open(self->fd, self->addr + 8, page_size,
+				 variant->kind, TEST_MIRROR_WRITE));
+	ASSERT_EQ(0, mirror_fill(self->fd));
+	EXPECT_EQ(2, mirror_stats(self->fd).mapped);
+	EXPECT_EQ(-EINVAL, mirror_read(self->fd, self->addr, &seen));
+	EXPECT_EQ(-EINVAL, mirror_read(self->fd, self->addr + page_size + 8,
+				       &seen));
+	EXPECT_EQ(0, mirror_read(self->fd, self->addr + page_size, &seen));
+	EXPECT_EQ(token(1, self->page + 1), seen);
+	/* Across the boundary: two accesses of the device's. */
+	EXPECT_EQ(0, mirror_write(self->fd, self->addr + page_size - 4,
+				  0x1122334455667788));
+	EXPECT_EQ(0x1122334455667788,
+		  user_read(self->addr + page_size - 4));
+}
+
+TEST_F(kind, other_process)
+{
+	bool window = variant->kind == TEST_MIRROR_WINDOW;
+	uint64_t seen;
+	int status;
+	pid_t pid;
+
+	open_and_look_up(_metadata, self->fd, variant->kind, &self->r);
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		/* Its own pages must not get into the parent's mirror. */
+		user_write(self->addr, token(2, self->page));
+		if (mirror_populate(self->fd, self->addr, page_size) !=
+		    (window ? -EOPNOTSUPP : -EINVAL))
+			_exit(1);
+		if (mirror_open(self->fd, self->addr, page_size, variant->kind,
+				0) != -EBUSY)
+			_exit(2);
+		_exit(0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	user_write(self->addr, token(3, self->page));
+	ASSERT_EQ(0, lookup(self->fd, variant->kind, self->addr, page_size));
+	ASSERT_EQ(0, mirror_read(self->fd, self->addr, &seen));
+	EXPECT_EQ(token(3, self->page), seen);
+}
+
+TEST_F(kind, exit)
+{
+	struct test_mirror_stats stats;
+	int status;
+	pid_t pid = fork();
+
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		write_pages(&self->r, 0, region_pages(&self->r), 2);
+		if (mirror_open(self->fd, self->r.addr, self->r.size,
+				variant->kind, TEST_MIRROR_WRITE) ||
+		    lookup(self->fd, variant->kind, self->r.addr,
+			   self->r.size) ||
+		    mirror_stats(self->fd).mapped != region_pages(&self->r))
+			_exit(1);
+		_exit(0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ASSERT_EQ(0, status);
+	/* The file is still open here, and its mirror there. */
+	stats = mirror_stats(self->fd);
+	EXPECT_EQ(1, stats.drops[TEST_MIRROR_RELEASE]);
+	EXPECT_EQ(region_pages(&self->r), stats.dropped_pages);
+	EXPECT_EQ(0, stats.mapped);
+	EXPECT_EQ(stats.installed, stats.nr_dirtied);
+	EXPECT_EQ(0, mirror_close(self->fd));
+	EXPECT_EQ(self->was.live, mirror_stats(self->fd).live);
+}
+
+static struct job lookup_job(int fd, enum test_mirror_kind kind, char *addr)
+{
+	return (struct job) {
+		.run = kind == TEST_MIRROR_WINDOW ? job_fill : job_populate,
+		.fd = fd,
+		.cpu = -1,
+		.addr = addr,
+		.length = page_size,
+	};
+}
+
+/* The page is replaced after a lookup has found it. */
+static void lookup_race(struct __test_metadata *_metadata, int fd,
+			const struct region *r, size_t page,
+			enum test_mirror_kind kind,
+			enum test_mirror_point point)
+{
+	char *addr = page_at(r, page);
+	struct job job = lookup_job(fd, kind, addr);
+	uint64_t seen = 0;
+
+	if (!injectable(fd))
+		SKIP(return, "the module has no injection points");
+	ASSERT_EQ(0, mirror_open(fd, addr, page_size, kind,
+				 TEST_MIRROR_WRITE));
+	ASSERT_EQ(0, mirror_stop_at(fd, point, 1));
+	job_start(_metadata, &job);
+	ASSERT_TRUE(eventually(mirror_stopped(fd, point)));
+	ASSERT_EQ(0, madvise(addr, page_size, MADV_DONTNEED));
+	write_pages(r, page, 1, 2);
+	mirror_release(fd);
+	EXPECT_EQ(0, job_wait(_metadata, &job));
+	EXPECT_EQ(0, mirror_read(fd, addr, &seen));
+	EXPECT_EQ(token(2, page), seen);
+	/* What was found in vain was not dirtied. */
+	EXPECT_EQ(1, mirror_stats(fd).installed);
+	EXPECT_EQ(1, mirror_stats(fd).nr_dirtied);
+	EXPECT_EQ(1, mirror_stats(fd).points[point]);
+	if (kind == TEST_MIRROR_WINDOW) {
+		EXPECT_EQ(1, mirror_stats(fd).collisions);
+	}
+}
+
+TEST_F(kind, race_looked_up)
+{
+	lookup_race(_metadata, self->fd, &self->r, self->page, variant->kind,
+		    TEST_MIRROR_LOOKED_UP);
+}
+
+TEST_F(kind, race_begun)
+{
+	lookup_race(_metadata, self->fd, &self->r, self->page, variant->kind,
+		    TEST_MIRROR_BEGUN);
+}
+
+/* A lookup slips in before the invalidation has got to this mirror. */
+TEST_F(kind, race_notified)
+{
+	struct job discard = {
+		.run = job_discard,
+		.cpu = -1,
+		.addr = self->addr,
+		.length = page_size,
+	};
+
+	if (!injectable(self->fd))
+		SKIP(return, "the module has no injection points");
+	ASSERT_EQ(0, mirror_open(self->fd, self->addr, page_size, variant->kind,
+				 TEST_MIRROR_WRITE));
+	ASSERT_EQ(0, mirror_stop_at(self->fd, TEST_MIRROR_NOTIFIED, 1));
+	job_start(_metadata, &discard);
+	ASSERT_TRUE(eventually(mirror_stopped(self->fd, TEST_MIRROR_NOTIFIED)));
+	EXPECT_EQ(0, lookup(self->fd, variant->kind, self->addr, page_size));
+	mirror_release(self->fd);
+	EXPECT_EQ(0, job_wait(_metadata, &discard));
+	EXPECT_FALSE(mirror_reaches(self->fd, self->addr));
+	EXPECT_EQ(0, user_read(self->addr));
+}
+
+/* From the drop to the end of the invalidation, lookups have to wait. */
+TEST_F(kind, race_dropped)
+{
+	struct job job = lookup_job(self->fd, variant->kind, self->addr);
+	struct job discard = {
+		.run = job_discard,
+		.cpu = -1,
+		.addr = self->addr,
+		.length = page_size,
+	};
+	uint64_t seen = 1;
+
+	if (!injectable(self->fd))
+		SKIP(return, "the module has no injection points");
+	ASSERT_EQ(0, mirror_open(self->fd, self->addr, page_size, variant->kind,
+				 TEST_MIRROR_WRITE));
+	ASSERT_EQ(0, lookup(self->fd, variant->kind, self->addr, page_size));
+	ASSERT_EQ(0, mirror_stop_at(self->fd, TEST_MIRROR_DROPPED, 1));
+	ASSERT_EQ(0, mirror_stop_at(self->fd, TEST_MIRROR_BEGUN, 1));
+	job_prepare(_metadata, &job);
+	job_start(_metadata, &discard);
+	ASSERT_TRUE(eventually(mirror_stopped(self->fd, TEST_MIRROR_DROPPED)));
+	job_go(&job);
+	/* Somebody else's invalidation starts and ends meanwhile. */
+	ASSERT_EQ(0, madvise(self->r.addr, page_size, MADV_DONTNEED));
+	EXPECT_EQ(0, mirror_stats(self->fd).points[TEST_MIRROR_BEGUN]);
+	EXPECT_FALSE(mirror_reaches(self->fd, self->addr));
+	EXPECT_FALSE(atomic_load(&discard.done));
+	EXPECT_EQ(0, mirror_release(self->fd));
+	/* Not before, or it would be stopped no more. */
+	ASSERT_TRUE(eventually(mirror_stopped(self->fd, TEST_MIRROR_BEGUN)));
+	EXPECT_EQ(0, job_wait(_metadata, &discard));
+	user_write(self->addr, 2);
+	EXPECT_EQ(0, mirror_release(self->fd));
+	EXPECT_EQ(0, job_wait(_metadata, &job));
+	EXPECT_EQ(0, mirror_read(self->fd, self->addr, &seen));
+	EXPECT_EQ(2, seen);
+}
+
+/* An invalidation in every lookup: it gives up some time. */
+TEST_F(kind, retries_are_bounded)
+{
+	struct job job = lookup_job(self->fd, variant->kind, self->addr);
+	unsigned int rounds = 0;
+
+	if (!injectable(self->fd))
+		SKIP(return, "the module has no injection points");
+	ASSERT_EQ(0, mirror_open(self->fd, self->addr, page_size, variant->kind,
+				 TEST_MIRROR_WRITE));
+	ASSERT_EQ(0, mirror_stop_at(self->fd, TEST_MIRROR_LOOKED_UP, 1000));
+	job_start(_metadata, &job);
+	while (rounds < 100) {
+		ASSERT_TRUE(eventually(atomic_load(&job.done) ||
+				       mirror_stopped(self->fd,
+						      TEST_MIRROR_LOOKED_UP)));
+		if (atomic_load(&job.done))
+			break;
+		rounds++;
+		ASSERT_EQ(0, madvise(self->addr, page_size, MADV_DONTNEED));
+		write_pages(&self->r, self->page, 1, 2);
+		mirror_release(self->fd);
+		ASSERT_TRUE(eventually(!mirror_stopped(self->fd,
+						       TEST_MIRROR_LOOKED_UP) ||
+				       mirror_stats(self->fd).points
+				       [TEST_MIRROR_LOOKED_UP] > rounds));
+	}
+	mirror_stop_at(self->fd, TEST_MIRROR_LOOKED_UP, 0);
+	mirror_release(self->fd);
+	EXPECT_EQ(variant->kind == TEST_MIRROR_WINDOW ? 0 : -EAGAIN,
+		  job_wait(_metadata, &job));
+	EXPECT_LT(1, rounds);
+	EXPECT_GT(64, rounds);
+	EXPECT_EQ(0, mirror_stats(self->fd).nr_dirtied);
+	EXPECT_FALSE(mirror_reaches(self->fd, self->addr));
+	/* And the next one finds it. */
+	EXPECT_TRUE(eventually(!lookup(self->fd, variant->kind, self->addr,
+				       page_size) &&
+			       mirror_reaches(self->fd, self->addr)));
+}
+
+/*
+ * Mirrors go and come while an invalidation is open that hits one of them, and
+ * another mirror of the mm.
+ */
+TEST_F(kind, remove_between)
+{
+	unsigned int kind = variant->kind;
+	size_t npages = region_pages(&self->r);
+	int bystander = device_open();
+	int late = device_open();
+	uint64_t value;
+	struct job discard = {
+		.run = job_discard,
+		.cpu = -1,
+		.addr = self->r.addr,
+		.length = self->r.size / 2,
+	};
+	struct job closes[2] = {
+		{ .run = job_close, .fd = self->other, .cpu = -1 },
+		{ .run = job_close, .fd = bystander, .cpu = -1 },
+	};
+	char *elsewhere = self->r.addr + self->r.size - page_size;
+
+	if (!injectable(self->fd))
+		SKIP(return, "the module has no injection points");
+	ASSERT_LE(0, bystander);
+	ASSERT_LE(0, late);
+	open_and_look_up(_metadata, self->fd, kind, &self->r);
+	open_and_look_up(_metadata, self->other, kind, &self->r);
+	ASSERT_EQ(0, mirror_open(bystander, elsewhere, page_size, kind, 0));
+	ASSERT_EQ(0, mirror_stop_at(self->fd, TEST_MIRROR_DROPPED, 1));
+	job_prepare(_metadata, &closes[0]);
+	job_prepare(_metadata, &closes[1]);
+	job_start(_metadata, &discard);
+	ASSERT_TRUE(eventually(mirror_stopped(self->fd, TEST_MIRROR_DROPPED)));
+	job_go(&closes[0]);
+	job_go(&closes[1]);
+	ASSERT_TRUE(eventually(mirror_read(self->other, self->addr, &value) ==
+			       -ENXIO));
+	ASSERT_TRUE(eventually(mirror_read(bystander, elsewhere, &value) ==
+			       -ENXIO));
+	EXPECT_EQ(0, mirror_open(late, self->r.addr, self->r.size, kind,
+				 TEST_MIRROR_WRITE));
+	EXPECT_FALSE(atomic_load(&discard.done));
+	mirror_release(self->fd);
+	EXPECT_EQ(0, job_wait(_metadata, &discard));
+	EXPECT_EQ(0, job_wait(_metadata, &closes[0]));
+	EXPECT_EQ(0, job_wait(_metadata, &closes[1]));
+
+	/* Nothing is left open, so lookups and removals do not hang. */
+	write_pages(&self->r, 0, npages, 2);
+	EXPECT_TRUE(eventually(!lookup(late, kind, self->r.addr,
+				       self->r.size) &&
+			       mirror_stats(late).mapped == npages));
+	ASSERT_EQ(0, madvise(self->r.addr, self->r.size, MADV_DONTNEED));
+	EXPECT_EQ(0, mirror_stats(late).mapped);
+	EXPECT_EQ(0, mirror_stats(self->fd).mapped);
+	EXPECT_EQ(0, mirror_close(self->fd));
+	write_pages(&self->r, 0, npages, 3);
+	open_and_look_up(_metadata, self->other, kind, &self->r);
+	EXPECT_EQ(0, close(late));
+	EXPECT_EQ(0, close(bystander));
+	EXPECT_EQ(0, mirror_close(self->other));
+	EXPECT_EQ(self->was.live, mirror_stats(self->fd).live);
+}
+
+static long job_touch(struct job *job)
+{
+	return user_read(job->addr);
+}
+
+/* Somebody sits in a fault of a mirrored page; invalidations do not care. */
+TEST_F(kind, userfault)
+{
+	bool window = variant->kind == TEST_MIRROR_WINDOW;
+	struct job fault = lookup_job(self->fd, variant->kind, self->addr);
+	struct job discards[3] = {
+		{ .run = job_discard, .addr = self->addr },
+		{ .run = job_discard, .addr = self->r.addr },
+		{ .run = job_munmap, .addr = self->r.addr + page_size },
+	};
+	int i;
+
+	self->uffd = userfault_open(0);
+	if (self->uffd < 0)
+		SKIP(return, "no userfaultfd");
+	open_and_look_up(_metadata, self->fd, variant->kind, &self->r);
+	ASSERT_EQ(0, madvise(self->addr, page_size, MADV_DONTNEED));
+	ASSERT_EQ(0, userfault_register(self->uffd, self->addr, page_size,
+					UFFDIO_REGISTER_MODE_MISSING));
+	if (window)
+		fault.run = job_touch;
+	job_start(_metadata, &fault);
+	ASSERT_EQ((uintptr_t)self->addr,
+		  userfault_wait(self->uffd) & ~(page_size - 1));
+	if (window) {
+		EXPECT_EQ(0, mirror_fill(self->fd));
+	}
+	for (i = 0; i < ARRAY_SIZE(discards); i++) {
+		discards[i].cpu = -1;
+		discards[i].length = page_size;
+		job_start(_metadata, &discards[i]);
+		EXPECT_TRUE(eventually(atomic_load(&discards[i].done)));
+	}
+	EXPECT_FALSE(atomic_load(&fault.done));
+	EXPECT_FALSE(mirror_reaches(self->fd, self->r.addr));
+	EXPECT_FALSE(mirror_reaches(self->fd, self->r.addr + page_size));
+	ASSERT_EQ(0, userfault_zero(self->uffd, self->addr));
+	EXPECT_EQ(0, job_wait(_metadata, &fault));
+	for (i = 0; i < ARRAY_SIZE(discards); i++) {
+		EXPECT_EQ(0, job_wait(_metadata, &discards[i]));
+	}
+}
+
+/*
+ * The child is killed while it stands in the kernel, and its memory taken from
+ * it: the reaper's way of invalidating, which must not block.
+ */
+static void reap_victim(struct __test_metadata *_metadata, struct region *r,
+			int fd, int stop, enum test_mirror_kind kind, int error)
+{
+	size_t npages = region_pages(r);
+	int status, pidfd, ret;
+	void *page;
+	pid_t pid;
+
+	if (!injectable(fd))
+		SKIP(return, "the module has no injection points");
+	page = mmap(NULL, page_size, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, page);
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		write_pages(r, 0, npages, 2);
+		if (mirror_open(fd, r->addr, r->size, kind,
+				TEST_MIRROR_WRITE) ||
+		    lookup(fd, kind, r->addr, r->size) ||
+		    mirror_open(stop, page, page_size, TEST_MIRROR_SPIN, 0) ||
+		    mirror_stop_at(stop, TEST_MIRROR_BEGUN, 1))
+			_exit(1);
+		mirror_populate(stop, page, page_size);
+		_exit(2);
+	}
+	ASSERT_TRUE(eventually(mirror_stopped(stop, TEST_MIRROR_BEGUN)));
+	EXPECT_EQ(npages, mirror_stats(fd).mapped);
+	pidfd = syscall(__NR_pidfd_open, pid, 0);
+	ASSERT_LE(0, pidfd);
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	ret = syscall(__NR_process_mrelease, pidfd, 0);
+	if (ret && errno == ENOSYS)
+		SKIP(return, "no process_mrelease");
+	EXPECT_EQ(error, ret ? errno : 0);
+	/* It has not exited: that was the reaper. */
+	EXPECT_TRUE(mirror_stopped(stop, TEST_MIRROR_BEGUN));
+	if (!error && !r->shared) {
+		EXPECT_EQ(0, mirror_stats(fd).mapped);
+		EXPECT_LT(0, mirror_stats(fd).drops[TEST_MIRROR_UNMAP] +
+			     mirror_stats(fd).drops[TEST_MIRROR_CLEAR]);
+	} else {
+		EXPECT_EQ(npages, mirror_stats(fd).mapped);
+	}
+	mirror_release(stop);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(SIGKILL, status);
+	EXPECT_EQ(0, mirror_stats(fd).mapped);
+	EXPECT_EQ(0, mirror_close(fd));
+	EXPECT_EQ(0, mirror_close(stop));
+	close(pidfd);
+}
+
+TEST_F(kind, oom_reaper)
+{
+	reap_victim(_metadata, &self->r, self->fd, self->other, variant->kind,
+		    variant->reaped);
+}
+
+/* Nor does a mirror that has to sleep object to what does not concern it. */
+TEST_F(kind, oom_reaper_elsewhere)
+{
+	struct region file;
+
+	region_map(_metadata, &file, MEMFD);
+	reap_victim(_metadata, &file, self->fd, self->other, variant->kind, 0);
+	close(file.fd);
+}
+
+/*
+ * An invalidation elsewhere in the mm is open: fills must wait for its end,
+ * readers and those who ask for fills must not.
+ */
+TEST_F(kind, readers_go_on)
+{
+	char *elsewhere = self->r.addr;
+	struct job discard = {
+		.run = job_discard,
+		.cpu = -1,
+		.addr = elsewhere,
+		.length = page_size,
+	};
+	uint64_t seen = 0;
+
+	if (!injectable(self->fd))
+		SKIP(return, "the module has no injection points");
+	ASSERT_EQ(0, mirror_open(self->fd, self->addr, 2 * page_size,
+				 variant->kind, TEST_MIRROR_WRITE));
+	ASSERT_EQ(0, lookup(self->fd, variant->kind, self->addr,
+			    2 * page_size));
+	ASSERT_EQ(0, mirror_open(self->other, elsewhere, page_size,
+				 TEST_MIRROR_SPIN, 0));
+	ASSERT_EQ(0, mirror_stop_at(self->other, TEST_MIRROR_DROPPED, 1));
+	job_start(_metadata, &discard);
+	ASSERT_TRUE(eventually(mirror_stopped(self->other,
+					      TEST_MIRROR_DROPPED)));
+	/* Hits this mirror, which cannot be filled again until both end. */
+	ASSERT_EQ(0, madvise(self->addr, page_size, MADV_DONTNEED));
+	write_pages(&self->r, self->page, 1, 2);
+	EXPECT_EQ(-ENOENT, mirror_read(self->fd, self->addr, &seen));
+	EXPECT_EQ(0, mirror_read(self->fd, self->addr + page_size, &seen));
+	EXPECT_EQ(token(1, self->page + 1), seen);
+	if (variant->kind == TEST_MIRROR_WINDOW) {
+		EXPECT_EQ(0, command(self->fd, TEST_MIRROR_IOC_PREFETCH, NULL));
+	}
+	EXPECT_EQ(-ENOENT, mirror_read(self->fd, self->addr, &seen));
+	EXPECT_TRUE(mirror_stopped(self->other, TEST_MIRROR_DROPPED));
+	mirror_release(self->other);
+	EXPECT_EQ(0, job_wait(_metadata, &discard));
+	EXPECT_EQ(0, lookup(self->fd, variant->kind, self->addr, page_size));
+	EXPECT_EQ(0, mirror_read(self->fd, self->addr, &seen));
+	EXPECT_EQ(token(2, self->page), seen);
+}
+
+/* A page that is replaced all the time, and who replaces it. */
+struct juggler {
+	struct job job;
+	int fd;
+	atomic_uint turn;	/* odd while the page is being replaced */
+	atomic_uint seen;	/* reads that met it in between */
+	atomic_bool stop;
+};
+
+/* Every other turn a reader gets the time to see the page. */
+static bool juggle_on(struct juggler *j, unsigned int turn, unsigned int seen)
+{
+	return turn % 2 || atomic_load(&j->seen) != seen ||
+	       atomic_load(&j->stop);
+}
+
+static long juggle(struct job *job)
+{
+	struct juggler *j = (struct juggler *)job;
+	unsigned int turn;
+
+	for (turn = 0; !atomic_load(&j->stop); turn++) {
+		unsigned int seen = atomic_load(&j->seen);
+		void *mapped;
+
+		atomic_fetch_add(&j->turn, 1);
+		mapped = mmap(job->addr, page_size, PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_FIXED | MAP_POPULATE, j->fd,
+			      turn % NR_PAGES * page_size);
+		if (mapped == MAP_FAILED)
+			return -errno;
+		user_write(job->addr, token(turn, 0));
+		atomic_fetch_add(&j->turn, 1);
+		eventually(juggle_on(j, turn, seen));
+	}
+	return 0;
+}
+
+#define NR_SEEN		60
+
+TEST_F(kind, storm)
+{
+	struct juggler j = {
+		.job = { .run = juggle, .cpu = -1, .addr = self->addr },
+		.fd = memory_file(NR_PAGES * page_size, 0),
+	};
+	uint64_t end = now_ns() + PATIENCE_NS;
+	unsigned int stale = 0, last = 0;
+
+	ASSERT_LE(0, j.fd);
+	ASSERT_EQ(0, mirror_open(self->fd, self->addr, page_size, variant->kind,
+				 TEST_MIRROR_WRITE));
+	job_start(_metadata, &j.job);
+	while (atomic_load(&j.seen) < NR_SEEN && now_ns() < end) {
+		unsigned int turn = atomic_load(&j.turn);
+		uint64_t value;
+		long ret;
+
+		ret = mirror_read(self->fd, self->addr, &value);
+		if (!(turn & 1) && turn != last && turn == atomic_load(&j.turn) &&
+		    !ret) {
+			last = turn;
+			stale += value != token(turn / 2 - 1, 0);
+			atomic_fetch_add(&j.seen, 1);
+		}
+		if (ret != -ENOENT)
+			continue;
+		if (variant->kind == TEST_MIRROR_WINDOW)
+			command(self->fd, TEST_MIRROR_IOC_PREFETCH, NULL);
+		else
+			mirror_populate(self->fd, self->addr, page_size);
+	}
+	atomic_store(&j.stop, true);
+	EXPECT_EQ(0, job_wait(_metadata, &j.job));
+	EXPECT_EQ(0, stale);
+	EXPECT_LE(NR_SEEN, atomic_load(&j.seen));
+	EXPECT_LT(1, mirror_stats(self->fd).drops[TEST_MIRROR_UNMAP]);
+	EXPECT_EQ(mirror_stats(self->fd).installed,
+		  mirror_stats(self->fd).nr_dirtied);
+	EXPECT_TRUE(eventually(!lookup(self->fd, variant->kind, self->addr,
+				       page_size) &&
+			       mirror_reaches(self->fd, self->addr)));
+	close(j.fd);
+}
+
+/*
+ * Entries in use. The holder is on a CPU of its own; the invalidation starts
+ * when it is seen holding, and whether that was early enough is known
+ * afterwards, from the clock.
+ */
+
+#define HOLD_TRIES	20
+
+FIXTURE(hold)
+{
+	struct region r;
+	int fd;
+	char *addr;		/* the page that is held */
+	void *alias;		/* the same page, mapped for good */
+	struct job holder;
+};
+
+FIXTURE_VARIANT(hold)
+{
+	enum test_mirror_kind kind;
+	unsigned int flags;
+};
+
+FIXTURE_VARIANT_ADD(hold, spin)
+{
+	.kind = TEST_MIRROR_SPIN,
+};
+
+FIXTURE_VARIANT_ADD(hold, mutex)
+{
+	.kind = TEST_MIRROR_MUTEX,
+};
+
+FIXTURE_VARIANT_ADD(hold, sleep)
+{
+	.kind = TEST_MIRROR_SLEEP,
+};
+
+FIXTURE_VARIANT_ADD(hold, section)
+{
+	.kind = TEST_MIRROR_WINDOW,
+};
+
+FIXTURE_VARIANT_ADD(hold, nested)
+{
+	.kind = TEST_MIRROR_WINDOW,
+	.flags = TEST_MIRROR_NESTED,
+};
+
+FIXTURE_SETUP(hold)
+{
+	size_t page = NR_PAGES / 2;
+
+	self->fd = -1;
+	self->r.fd = -1;
+	if (CPU_COUNT(&cpus) < 2)
+		SKIP(return, "needs two CPUs");
+	region_map(_metadata, &self->r, MEMFD);
+	write_pages(&self->r, 0, NR_PAGES, 1);
+	self->addr = self->r.addr + page * page_size;
+	self->alias = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_SHARED,
+			   self->r.fd, page * page_size);
+	ASSERT_NE(MAP_FAILED, self->alias);
+	self->fd = device_open();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, mirror_open(self->fd, self->r.addr, self->r.size,
+				 variant->kind, TEST_MIRROR_WRITE));
+	self->holder = (struct job) {
+		.run = job_hold,
+		.fd = self->fd,
+		.cpu = 1,
+		.hold = {
+			.addr = (uintptr_t)self->addr,
+			.time_us = TEST_MIRROR_HOLD_MAX_US,
+			.flags = variant->flags,
+		},
+	};
+}
+
+FIXTURE_TEARDOWN(hold)
+{
+	close(self->fd);
+	close(self->r.fd);
+}
+
+/* Map the page, mirror it, and have it held. */
+static void hold_start(struct __test_metadata *_metadata, struct job *holder,
+		       const struct region *r, enum test_mirror_kind kind,
+		       uint64_t value)
+{
+	char *addr = (char *)(uintptr_t)holder->hold.addr;
+
+	ASSERT_EQ(addr, mmap(addr, page_size, PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_FIXED, r->fd, addr - r->addr));
+	user_write(addr, 0);
+	ASSERT_EQ(0, lookup(holder->fd, kind, addr, page_size));
+	holder->hold.value = value;
+	job_start(_metadata, holder);
+	while (!mirror_holding(holder->fd) && !atomic_load(&holder->done))
+		;
+}
+
+TEST_F(hold, munmap)
+{
+	unsigned int i, told = 0;
+
+	pin_to_cpu(0);
+	for (i = 1; i <= HOLD_TRIES && told < 3; i++) {
+		uint64_t began, ended, value;
+
+		hold_start(_metadata, &self->holder, &self->r, variant->kind,
+			   i);
+		began = now_ns();
+		ASSERT_EQ(0, munmap(self->addr, page_size));
+		ended = now_ns();
+		value = user_read(self->alias);
+		ASSERT_EQ(0, job_wait(_metadata, &self->holder));
+		if (began >= self->holder.hold.ended_ns)
+			continue;
+		told++;
+		EXPECT_LT(self->holder.hold.ended_ns, ended);
+		EXPECT_EQ(i, value);
+	}
+	if (!told)
+		SKIP(return, "the holder was never met");
+	if (variant->kind != TEST_MIRROR_SPIN &&
+	    variant->kind != TEST_MIRROR_MUTEX) {
+		EXPECT_LE(told, mirror_stats(self->fd).nr_waits);
+		EXPECT_LT(0, mirror_stats(self->fd).worst_wait_ns);
+	}
+}
+
+/* A hold that is let go does not keep anybody any longer. */
+TEST_F(hold, release)
+{
+	pin_to_cpu(0);
+	hold_start(_metadata, &self->holder, &self->r, variant->kind, 1);
+	EXPECT_EQ(0, mirror_release(self->fd));
+	ASSERT_EQ(0, job_wait(_metadata, &self->holder));
+	EXPECT_EQ(1, user_read(self->alias));
+	EXPECT_EQ(0, mirror_holding(self->fd));
+	EXPECT_EQ(0, munmap(self->addr, page_size));
+}
+
+/* Entries in use outside the lock. */
+
+FIXTURE(use)
+{
+	struct region r;
+	int fd;
+	char *addr;
+	struct job holder;
+};
+
+FIXTURE_VARIANT(use)
+{
+	enum test_mirror_kind kind;
+	unsigned int flags;
+};
+
+FIXTURE_VARIANT_ADD(use, sleep)
+{
+	.kind = TEST_MIRROR_SLEEP,
+};
+
+FIXTURE_VARIANT_ADD(use, section)
+{
+	.kind = TEST_MIRROR_WINDOW,
+};
+
+FIXTURE_VARIANT_ADD(use, nested)
+{
+	.kind = TEST_MIRROR_WINDOW,
+	.flags = TEST_MIRROR_NESTED,
+};
+
+FIXTURE_SETUP(use)
+{
+	self->fd = -1;
+	self->r.fd = -1;
+	if (CPU_COUNT(&cpus) < 2)
+		SKIP(return, "needs two CPUs");
+	region_map(_metadata, &self->r, MEMFD);
+	self->addr = self->r.addr + NR_PAGES / 2 * page_size;
+	self->fd = device_open();
+	ASSERT_LE(0, self->fd);
+	if (!injectable(self->fd))
+		SKIP(return, "the module has no injection points");
+	ASSERT_EQ(0, mirror_open(self->fd, self->r.addr, self->r.size,
+				 variant->kind, TEST_MIRROR_WRITE));
+	self->holder = (struct job) {
+		.run = job_hold,
+		.fd = self->fd,
+		.cpu = 1,
+		.hold = {
+			.addr = (uintptr_t)self->addr,
+			.time_us = TEST_MIRROR_HOLD_MAX_US,
+			.flags = variant->flags,
+		},
+	};
+}
+
+FIXTURE_TEARDOWN(use)
+{
+	close(self->fd);
+	close(self->r.fd);
+}
+
+/*
+ * The first invalidation has dropped the entry and not yet waited. The second
+ * finds nothing to drop, and has to wait all the same.
+ */
+TEST_F(use, second_waits)
+{
+	struct job first = {
+		.run = job_discard,
+		.cpu = -1,
+		.addr = self->addr,
+		.length = page_size,
+	};
+	unsigned int i, told = 0;
+
+	pin_to_cpu(0);
+	for (i = 1; i <= HOLD_TRIES && told < 3; i++) {
+		uint64_t began, ended;
+
+		hold_start(_metadata, &self->holder, &self->r, variant->kind,
+			   i);
+		/* Only now: mapping the page is an invalidation, too. */
+		ASSERT_EQ(0, mirror_stop_at(self->fd, TEST_MIRROR_DROPPED, 1));
+		job_start(_metadata, &first);
+		ASSERT_TRUE(eventually(mirror_stopped(self->fd,
+						      TEST_MIRROR_DROPPED)));
+		began = now_ns();
+		ASSERT_EQ(0, madvise(self->addr, page_size, MADV_DONTNEED));
+		ended = now_ns();
+		ASSERT_EQ(0, job_wait(_metadata, &self->holder));
+		mirror_release(self->fd);
+		EXPECT_EQ(0, job_wait(_metadata, &first));
+		if (began >= self->holder.hold.ended_ns)
+			continue;
+		told++;
+		EXPECT_LT(self->holder.hold.ended_ns, ended);
+		EXPECT_LT(self->holder.hold.ended_ns, first.ended_ns);
+	}
+	if (!told)
+		SKIP(return, "the holder was never met");
+}
+
+/*
+ * The mirror is being closed and its reader still inside: the page must not go
+ * before the reader has. Only windows can be closed under a reader.
+ */
+TEST_F(use, close)
+{
+	struct job closer = {
+		.run = job_close,
+		.fd = self->fd,
+		.cpu = -1,
+	};
+	unsigned int i, told = 0;
+
+	pin_to_cpu(0);
+	for (i = 1; i <= HOLD_TRIES && told < 3; i++) {
+		uint64_t began, ended;
+
+		hold_start(_metadata, &self->holder, &self->r, variant->kind,
+			   i);
+		if (variant->kind == TEST_MIRROR_WINDOW)
+			mirror_stop_at(self->fd, TEST_MIRROR_SNAPSHOT, 1);
+		job_start(_metadata, &closer);
+		if (variant->kind == TEST_MIRROR_WINDOW) {
+			ASSERT_TRUE(eventually(mirror_stopped(self->fd,
+						TEST_MIRROR_SNAPSHOT)));
+		}
+		began = now_ns();
+		ASSERT_EQ(0, munmap(self->addr, page_size));
+		ended = now_ns();
+		ASSERT_EQ(0, job_wait(_metadata, &self->holder));
+		mirror_release(self->fd);
+		EXPECT_EQ(0, job_wait(_metadata, &closer));
+		ASSERT_EQ(0, mirror_open(self->fd, self->r.addr, self->r.size,
+					 variant->kind, TEST_MIRROR_WRITE));
+		if (began >= self->holder.hold.ended_ns)
+			continue;
+		told++;
+		EXPECT_LT(self->holder.hold.ended_ns, ended);
+		EXPECT_LT(self->holder.hold.ended_ns, closer.ended_ns);
+	}
+	if (!told)
+		SKIP(return, "the holder was never met");
+}
+
+/* The device itself; the last of all. */
+
+FIXTURE(device)
+{
+	int fd;
+};
+
+FIXTURE_SETUP(device)
+{
+	self->fd = device_open();
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(device)
+{
+	close(self->fd);
+}
+
+TEST_F(device, nothing_is_left)
+{
+	EXPECT_EQ(0, mirror_stats(self->fd).live);
+}
+
+TEST_F(device, injection_has_one_owner)
+{
+	int other = device_open();
+
+	if (!injectable(self->fd))
+		SKIP(return, "the module has no injection points");
+	ASSERT_LE(0, other);
+	EXPECT_EQ(0, mirror_stop_at(self->fd, TEST_MIRROR_BEGUN, 0));
+	EXPECT_EQ(-EBUSY, mirror_stop_at(other, TEST_MIRROR_BEGUN, 0));
+	EXPECT_EQ(0, close(self->fd));
+	EXPECT_EQ(0, mirror_stop_at(other, TEST_MIRROR_BEGUN, 0));
+	close(other);
+	self->fd = device_open();
+	EXPECT_LE(0, self->fd);
+}
+
+TEST_F(device, reload)
+{
+	if (access("/sys/module/" MODULE "/initstate", F_OK))
+		SKIP(return, "the device is built in");
+	if (system("modprobe -D " MODULE " >/dev/null 2>&1"))
+		SKIP(return, "no modprobe that could load it again");
+	/* Not while it is open. */
+	EXPECT_NE(0, syscall(__NR_delete_module, MODULE, O_NONBLOCK));
+	close(self->fd);
+	EXPECT_EQ(0, syscall(__NR_delete_module, MODULE, O_NONBLOCK));
+	EXPECT_NE(0, access(DEVICE, F_OK));
+	EXPECT_EQ(0, system("modprobe " MODULE));
+	EXPECT_TRUE(eventually(!access(DEVICE, F_OK)));
+	self->fd = device_open();
+	EXPECT_LE(0, self->fd);
+}
+
+/* Before and after everything. */
+
+static char loop_image[] = "/tmp/mmu_range_mirror.XXXXXX";
+static bool loop_mounted;
+
+static bool is_disk(const char *dir)
+{
+	struct statfs fs;
+
+	if (statfs(dir, &fs) || access(dir, W_OK))
+		return false;
+	switch ((unsigned long)fs.f_type) {
+	case 0xef53:		/* ext4 */
+	case 0x58465342:	/* xfs */
+	case 0x9123683e:	/* btrfs */
+	case 0xf2f52010:	/* f2fs */
+		return true;
+	}
+	return false;
+}
+
+/* A file system in an image, where all that is writable is in memory. */
+static void make_disk(void)
+{
+	char line[3 * PATH_MAX];
+	int fd = mkstemp(loop_image);
+
+	if (fd < 0)
+		return;
+	snprintf(disk_dir, sizeof(disk_dir), "%s.d", loop_image);
+	if (!ftruncate(fd, 64 << 20) && !mkdir(disk_dir, 0700)) {
+		/* busybox makes ext2 only, which ext4 takes as well. */
+		snprintf(line, sizeof(line),
+			 "{ modprobe loop; { mke2fs -q -F -t ext4 %s || mke2fs -F %s; } && mount -t ext4 -o loop %s %s; } >/dev/null 2>&1",
+			 loop_image, loop_image, loop_image, disk_dir);
+		loop_mounted = !system(line);
+		if (!loop_mounted)
+			rmdir(disk_dir);
+	}
+	close(fd);
+	if (!loop_mounted) {
+		unlink(loop_image);
+		disk_dir[0] = 0;
+	}
+}
+
+static void find_disk(void)
+{
+	const char *dirs[] = { getenv("TMPDIR"), "/var/tmp", "." };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(dirs); i++) {
+		if (!dirs[i] || !is_disk(dirs[i]))
+			continue;
+		if (realpath(dirs[i], disk_dir))
+			return;
+	}
+	make_disk();
+}
+
+static void clean_up(void)
+{
+	if (getpid() != settings_owner)
+		return;
+	restore(0);
+	if (loop_mounted) {
+		umount(disk_dir);
+		rmdir(disk_dir);
+		unlink(loop_image);
+	}
+}
+
+/* Huge pages for two regions, on each node: one is to be migrated. */
+static void reserve_huge_pages(void)
+{
+	int nodes[MAX_NODES], i, nr = nodes_with_memory(nodes);
+	char path[96], want[16];
+
+	hugetlb_size = read_field("/proc/meminfo", "Hugepagesize") * 1024;
+	if ((long)hugetlb_size <= 0 || hugetlb_size > 32UL << 20) {
+		hugetlb_size = 0;
+		return;
+	}
+	snprintf(want, sizeof(want), "%d", 3 * NR_HUGE);
+	if (!nr)
+		set("/proc/sys/vm/nr_hugepages", want);
+	for (i = 0; i < nr && i < 2; i++) {
+		snprintf(path, sizeof(path),
+			 "/sys/devices/system/node/node%d/hugepages/hugepages-%zukB/nr_hugepages",
+			 nodes[i], hugetlb_size / 1024);
+		set(path, want);
+	}
+}
+
+static void prepare(void)
+{
+	settings_owner = getpid();
+	atexit(clean_up);
+	/* Neither may change a page behind a test's back. */
+	set("/proc/sys/kernel/numa_balancing", "0");
+	set(KSM_DIR "run", "0");
+	if (read_number(THP_DIR "hpage_pmd_size") > 0 &&
+	    set(THP_DIR "enabled", "madvise"))
+		thp_size = read_number(THP_DIR "hpage_pmd_size");
+	reserve_huge_pages();
+	find_disk();
+}
+
+static void require_device(void)
+{
+	int fd;
+
+	if (geteuid())
+		ksft_exit_skip("must be run as root\n");
+	if (access(DEVICE, F_OK) &&
+	    (system("modprobe " MODULE " >/dev/null 2>&1") ||
+	     !eventually(!access(DEVICE, F_OK))))
+		ksft_exit_skip("no " DEVICE ": needs CONFIG_TEST_MMU_RANGE_MIRROR\n");
+	fd = device_open();
+	if (fd < 0)
+		ksft_exit_skip("cannot open " DEVICE ": %s\n", strerror(errno));
+	close(fd);
+}
+
+int main(int argc, char **argv)
+{
+	page_size = sysconf(_SC_PAGESIZE);
+	sched_getaffinity(0, sizeof(cpus), &cpus);
+	require_device();
+	prepare();
+	return test_harness_run(argc, argv);
+}
