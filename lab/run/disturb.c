@@ -169,8 +169,8 @@ int main(int argc, char **argv)
 		{ "pageout", pageout },
 		{ "migrate", migrate },
 		{ "thp", thp },
+		{ NULL, NULL },
 	};
-	const size_t nr_kinds = sizeof(kinds) / sizeof(kinds[0]);
 	struct sigaction action = { .sa_handler = stop };
 	struct target t = {};
 	struct timespec period;
@@ -178,11 +178,11 @@ int main(int argc, char **argv)
 	size_t kind;
 	long us;
 
-	for (kind = 0; argc > 4 && kind < nr_kinds; kind++) {
+	for (kind = 0; argc > 4 && kinds[kind].name; kind++) {
 		if (!strcmp(argv[1], kinds[kind].name))
 			break;
 	}
-	if (argc <= 4 || kind == nr_kinds) {
+	if (argc <= 4 || !kinds[kind].name) {
 		fprintf(stderr, "usage: %s pageout|migrate|thp PID PERIOD_US START:LENGTH...\n",
 			argv[0]);
 		return 2;

@@ -110,7 +110,7 @@ static unsigned long bytes(struct client *c, int q)
 	unsigned long sum = 0;
 	char packet[BUF_SIZE];
 
-	for (uint32_t seq = 0; seq < c->next_seq[q]; seq++)
+	for (__u32 seq = 0; seq < c->next_seq[q]; seq++)
 		sum += client_make_packet(packet, seq) - header;
 	return sum;
 }
