@@ -9,7 +9,7 @@ N ?= 200
 
 export N
 
-.PHONY: help run module check check-repeat clean $(TIERS:%=check-%)
+.PHONY: help run module check check-repeat check-mutants clean $(TIERS:%=check-%)
 
 help:
 	@echo 'The main job'
@@ -18,7 +18,7 @@ help:
 	@echo '  module         modules for the kernel that runs here            20 s'
 	@echo
 	@echo 'Tests (the last line is "N passed, N failed")'
-	@echo '  check          all that follow, but check-repeat     15 min; 40 the first time'
+	@echo '  check          all tiers but the long ones           15 min; 40 the first time'
 	@echo '  check-lab      the harness itself                               1 min'
 	@echo '  check-static   sources: checkpatch, sparse, kernel-doc, ...     1 min'
 	@echo '  check-litmus   the section guard against the memory model       1 min'
@@ -27,7 +27,9 @@ help:
 	@echo '  check-build    7.3 in tree with KCSAN, kselftests      4 min; 12'
 	@echo '  check-debug    kselftests on 6.12 with KASAN, lockdep  4 min; 12'
 	@echo '  check-guest    one nested guest, one client: make run in short  2 min'
-	@echo '  check-repeat   check-debug N times (N=200)                hours'
+	@echo '  Long:'
+	@echo '  check-mutants  the tests against small wrong changes           30 min'
+	@echo '  check-repeat   check-debug N times (N=200)                5 hours'
 	@echo
 	@echo '  clean          remove what was built (not what was downloaded)'
 	@echo
@@ -43,7 +45,7 @@ module:
 check:
 	@lab/check.sh $(TIERS)
 
-$(TIERS:%=check-%) check-repeat:
+$(TIERS:%=check-%) check-repeat check-mutants:
 	@lab/check.sh $(@:check-%=%)
 
 clean:

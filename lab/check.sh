@@ -21,6 +21,7 @@ run() {
 	repeat) "$LAB/selftest.sh" debug-6.12 "${N:-200}" ;;
 	build) "$LAB/both.sh" ;;
 	guest) "$LAB/run/run.sh" smoke ;;
+	mutants) "$LAB/mutants.sh" ;;
 	*) die "no tier $1" ;;
 	esac
 }

@@ -27,7 +27,7 @@ stock)
 	;;
 esac
 # The rounds after the first are of a machine that is up.
-seconds=$((seconds + (times - 1) * 60))
+seconds=$((seconds + (times - 1) * 300))
 
 tree=$("$LAB/tree.sh" "$base")
 out=$CACHE/build/check-${kernel%-*}
