@@ -713,6 +713,33 @@ TEST_F_TIMEOUT(plain, iotlb_moves_the_rings, TIMEOUT)
 	}
 }
 
+/* Each message resets all queues, but what has not changed stays open. */
+TEST_F_TIMEOUT(plain, iotlb_messages_keep_the_windows, TIMEOUT)
+{
+	struct client_config config = {
+		.features = 1ULL << VIRTIO_F_ACCESS_PLATFORM,
+	};
+	struct client *c = &self->c;
+	struct stats before, after;
+
+	ASSERT_EQ(0, client_open(c, &config));
+	ASSERT_EQ(0, client_warm_up(c));
+	ASSERT_EQ(0, stats_read(&before, getpid(), ANY, ANY));
+	for (int i = 0; i < ROUNDS; i++) {
+		ASSERT_EQ(0, client_iotlb(c, VHOST_IOTLB_UPDATE,
+					  c->mem_size + i * PAGE, PAGE,
+					  c->mem));
+		ASSERT_EQ(0, client_round(c, BATCH));
+		ASSERT_EQ(0, client_iotlb(c, VHOST_IOTLB_INVALIDATE,
+					  c->mem_size + i * PAGE, PAGE, NULL));
+		ASSERT_EQ(0, client_round(c, BATCH));
+	}
+	ASSERT_EQ(0, stats_read(&after, getpid(), ANY, ANY));
+	EXPECT_LT(before.mirrored, after.mirrored);
+	EXPECT_EQ(before.fallback, after.fallback);
+	EXPECT_EQ(before.installed, after.installed);
+}
+
 static bool logged(struct client *c, void *p)
 {
 	size_t page = ((char *)p - c->mem) / PAGE;
