@@ -60,7 +60,8 @@ $1 == "end" { ended = 1 }
 $1 == "guest" { guest_status = $NF }
 $3 == "before" || $3 == "after" {
 	sign = $3 == "after" ? 1 : -1
-	seen[$1] = 1
+	if (sign > 0 && $2 == 0)
+		over[$1] = 1
 	if ($4 == "ring")
 		ring(sign)
 	else if ($4 == "vm")
@@ -159,8 +160,8 @@ function share(phase,    i, m, f) {
 }
 
 function demand_phase(phase,    i, n, list, mode, client) {
-	demand(seen[phase], phase ": took place")
-	if (!seen[phase])
+	demand(over[phase], phase ": took place")
+	if (!over[phase])
 		return
 	for (mode = 1; mode >= 0; mode--) {
 		demand(bytes[phase, mode, "to"] > 0 &&
@@ -204,7 +205,7 @@ END {
 	if (ktap)
 		print "KTAP version 1"
 	for (i = 1; i <= n; i++) {
-		if (seen[phases[i]])
+		if (over[phases[i]])
 			table(phases[i])
 	}
 	if (!ktap)
