@@ -104,6 +104,10 @@ nested() {
 
 machine_root
 guest_root
+rm -f "$out/console"
+# What machine.sh says of its progress.
+tail --pid=$$ -n +1 -F "$out/console" 2>/dev/null |
+	sed -nu 's/^run: \([^\r]*\).*/lab: \1/p' >&2 &
 nested || export ACCEL="${ACCEL:-tcg}"
 status=0
 "$LAB/boot.sh" -k plain -r "$root" -o "$out" -m 3072 -t "$limit" \
