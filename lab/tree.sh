@@ -43,7 +43,7 @@ mkdir -p "$TMP"
 	-type f 2>/dev/null || true) |
 	grep -Ev '\.(o|ko|mod|cmd|orig|rej)$|/\.' >"$TMP/ours"
 mkdir "$TMP/new"
-(cd "$REPO" && cpio -pdm --quiet "$TMP/new") <"$TMP/ours"
+tar -C "$REPO" -c -T "$TMP/ours" | tar -C "$TMP/new" -x
 cat "$REPO/patches/$base"/*.patch 2>/dev/null |
 	sed -n 's#^+++ b/\([^	]*\).*#\1#p' | sort -u >"$TMP/patched"
 while read -r file; do
