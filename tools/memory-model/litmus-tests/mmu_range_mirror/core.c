@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the guard stands on, as far as the models need it: the order that the
+ * kernel's own functions are known to give, and no more. generate.py expands
+ * these like the functions of mm/mmu_range_mirror.c; nothing compiles them.
+ *
+ * assume() drops the executions in which its argument is false; interrupt()
+ * stands for one function call on the reader's CPU, asked for and answered by
+ * relaxed accesses: the guard's own fences must be enough.
+ */
+
+/*
+ * set_bit() and clear_bit() give no order. They are atomic for the bits of the
+ * other CPUs; the models have one reading CPU, whose bit only it changes.
+ */
+void cpumask_set_cpu(int cpu, struct cpumask *mask)
+{
+	WRITE_ONCE(*mask, 1);
+}
+
+void cpumask_clear_cpu(int cpu, struct cpumask *mask)
+{
+	WRITE_ONCE(*mask, 0);
+}
+
+/* The order that a call gives on its way is not relied upon. */
+void on_each_cpu_mask(struct cpumask *mask, void *func, void *info, bool wait)
+{
+	if (mask & READ_ONCE(cpu->online))
+		interrupt(func, wait);
+}
+
+/*
+ * The sequence of mm/mmu_notifier.c, with one other invalidation. The wait is an
+ * acquire here; the kernel's wait_event() reads the sequence with READ_ONCE()
+ * and promises none where it need not sleep.
+ */
+unsigned long mmu_interval_read_begin(struct mmu_interval_notifier *notifier)
+{
+	unsigned long seq, mm_seq;
+
+	spin_lock(&notifier->mm_lock);
+	seq = READ_ONCE(notifier->invalidate_seq);
+	mm_seq = READ_ONCE(notifier->mm_seq);
+	spin_unlock(&notifier->mm_lock);
+	if (seq == mm_seq)
+		assume(smp_load_acquire(&notifier->mm_seq) != seq);
+	return seq;
+}
+
+bool mmu_interval_read_retry(struct mmu_interval_notifier *notifier,
+			     unsigned long seq)
+{
+	return READ_ONCE(notifier->invalidate_seq) != seq;
+}
+
+void mmu_interval_set_seq(struct mmu_interval_notifier *notifier,
+			  unsigned long cur_seq)
+{
+	WRITE_ONCE(notifier->invalidate_seq, cur_seq);
+}
+
+/* The page table's entry says whether there is a page to be had. */
+long get_user_pages_fast_only(unsigned long addr, long n, unsigned int flags,
+			      struct page **pages)
+{
+	return READ_ONCE(mm->pte);
+}
+
+bool folio_mark_dirty(struct folio *folio)
+{
+	WRITE_ONCE(folio->dirty, 1);
+}
