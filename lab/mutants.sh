@@ -1,0 +1,87 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# lab/mutants.sh [NAME...]
+#
+# Apply each small wrong change of lab/mutants.tsv, or those named, to a copy of
+# the repository, run the tier that must notice it, and print KTAP: a mutant
+# that no test notices is a failure. What killed each stands behind its name,
+# and in $CACHE/build/mutants/table.
+
+# shellcheck source=lab/env.sh
+. "$(dirname "$0")/env.sh"
+
+work=$CACHE/build/mutants
+copy=$work/repo
+mkdir -p "$work"
+: >"$work/table"
+
+# A cache of its own but for what is downloaded: the other tiers' trees and
+# kernels must never see a mutant.
+own=$work/cache
+mkdir -p "$own"
+for shared in accel apt ccache deb herd src stock; do
+	mkdir -p "$CACHE/$shared"
+	ln -sfn "$CACHE/$shared" "$own/$shared"
+done
+
+refresh() {
+	mkdir -p "$copy"
+	(cd "$REPO" && git ls-files -z | rsync -a0 --files-from=- ./ "$copy/")
+}
+
+# The tests that failed, in one line; or what else went wrong.
+killers() {
+	if [ "$1" != 0 ]; then
+		failed=$(sed -nE 's/^ *not ok [0-9]+ (- )?([^#]*).*/\2/p' \
+			"$work/$name.out" | grep -vx mmu_range_mirror |
+			tr '\n' ',' | sed 's/,$//; s/,/, /g')
+		echo "${failed:-the build or the run ended}"
+	fi
+}
+
+need rsync git
+refresh
+# With no mutant applied, the tiers must pass: else every mutant would "die".
+grep -v '^#' "$LAB/mutants.tsv" >"$work/list"
+if [ $# -gt 0 ]; then
+	printf '%s\n' "$@" >"$work/names"
+	grep -wFf "$work/names" "$work/list" >"$work/some"
+	mv "$work/some" "$work/list"
+fi
+
+echo "KTAP version 1"
+echo "1..$(($(wc -l <"$work/list") + 1))"
+n=1
+name=none
+if MRM_CACHE=$own "$copy/lab/kunit.sh" >"$work/none.out" 2>"$work/none.err"; then
+	echo "ok 1 mutants: nothing fails without one"
+else
+	echo "not ok 1 mutants: $(killers 1) fails without one"
+fi
+
+tab=$(printf '\t')
+while IFS=$tab read -r name invariant tier file script; do
+	n=$((n + 1))
+	status=0
+	cp "$copy/$file" "$copy/$file.orig"
+	sed -i "$script" "$copy/$file"
+	if cmp -s "$copy/$file" "$copy/$file.orig"; then
+		echo "not ok $n mutants: $name does not apply to $file"
+		continue
+	fi
+	say "mutant $name"
+	MRM_CACHE=$own "$copy/lab/$tier.sh" >"$work/$name.out" 2>"$work/$name.err" </dev/null ||
+		status=$?
+	mv "$copy/$file.orig" "$copy/$file"
+	touch "$copy/$file"
+	by=$(killers "$status")
+	if grep -q 'does not build' "$work/$name.err"; then
+		echo "not ok $n mutants: $name does not build"
+	elif [ -n "$by" ]; then
+		echo "ok $n mutants: $invariant $name, killed by $by"
+		printf '%s\t%s\t%s\n' "$invariant" "$name" "$by" >>"$work/table"
+	else
+		echo "not ok $n mutants: $invariant $name survives $tier"
+	fi
+done <"$work/list"
