@@ -346,7 +346,8 @@ static void insert_refuses(struct kunit *test)
 	for (i = 0; i < ARRAY_SIZE(bad); i++)
 		KUNIT_EXPECT_EQ_MSG(test, bad[i].ret,
 				    mmu_range_mirror_insert(&mirror, current->mm,
-							    bad[i].start + (bad[i].from_top ? top : 0),
+							    bad[i].start +
+							    (bad[i].from_top ? top : 0),
 							    bad[i].length, &shadow_ops, NULL),
 				    "case %d", i);
 	KUNIT_EXPECT_EQ(test, -EINVAL,
@@ -1564,6 +1565,7 @@ static struct kunit_suite mirror_suite = {
 	.exit = mirror_test_exit,
 	.test_cases = mirror_cases,
 };
+
 kunit_test_suite(mirror_suite);
 
 MODULE_DESCRIPTION("KUnit tests of mmu_range_mirror");
