@@ -1399,9 +1399,10 @@ class Generator:
 			places = [(label, event) for label, event in places
 				  if any(fnmatch.fnmatch(label, p)
 					 for p in options['Places'])]
-		none = [(way, None) for way in options.get('Ways',
-							   ['early', 'unseen'])]
-		choices = [places + none if thread in swept else none
+		none = {thread: [(way, None) for way in
+				 options.get(thread, ['early', 'unseen'])]
+			for thread in self.handlers}
+		choices = [none[thread] + (places if thread in swept else [])
 			   for thread in self.handlers]
 		for combination in itertools.product(*choices):
 			inserted = list(irq)
@@ -1419,7 +1420,8 @@ class Generator:
 				inserted.insert(0, (event, self.handlers[thread]))
 			# A CPU on the mask is interrupted, unless it is offline.
 			if ways and 'sent' not in ways.values() and \
-			   (start == 'published' or 'early' in ways.values()) and \
+			   (start == 'published' or
+			    'unseen' not in ways.values()) and \
 			   'online' not in self.template.shared_names():
 				continue
 			layout = Layout(self.p0.nodes, inserted)
