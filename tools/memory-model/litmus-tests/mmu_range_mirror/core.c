@@ -44,6 +44,7 @@ unsigned long mmu_interval_read_begin(struct mmu_interval_notifier *notifier)
 	mm_seq = READ_ONCE(notifier->mm_seq);
 	spin_unlock(&notifier->mm_lock);
 	if (seq == mm_seq)
+		/* Pairs with the unlock of the page table and the lock after. */
 		assume(smp_load_acquire(&notifier->mm_seq) != seq);
 	return seq;
 }
