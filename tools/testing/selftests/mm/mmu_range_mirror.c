@@ -772,50 +772,58 @@ static void expect_dirtied_once(struct __test_metadata *_metadata,
 
 /*
  * What the mirrors reach of pages that the process can read is what the
- * process sees, in both directions. Return how many entries there were.
+ * process sees, in both directions. Return how many entries were missing.
+ * Of many pages only some are looked at: no batch or huge page is a multiple.
  */
 static size_t expect_coherent(struct __test_metadata *_metadata,
 			      struct mirrors *m, size_t first, size_t n)
 {
 	const int fds[] = { m->table, m->window };
-	size_t i, fd, reached = 0, wrong = 0;
+	size_t i, fd, step, missing = 0, wrong = 0;
 
-	for (i = first; i < first + n; i++) {
-		void *user = page_at(&m->r, i);
+	for (i = 0; i < n; i += step) {
+		void *user = page_at(&m->r, first + i);
 
+		/* The last one always. */
+		step = n <= NR_PAGES ? 1 : 13;
+		if (i < n - 1 && i + step >= n)
+			step = n - 1 - i;
 		for (fd = 0; fd < ARRAY_SIZE(fds); fd++) {
 			uint64_t seen;
 
-			if (mirror_read(fds[fd], user, &seen))
+			if (mirror_read(fds[fd], user, &seen)) {
+				missing++;
 				continue;
-			reached++;
+			}
 			wrong += seen != user_read(user);
-			if (mirror_write(fds[fd], user, ~seen))
+			if (mirror_write(fds[fd], user, ~seen)) {
+				missing++;
 				continue;
+			}
 			wrong += user_read(user) != ~seen;
 			user_write(user, seen);
 		}
 	}
 	EXPECT_EQ(0, wrong);
-	return reached;
+	return missing;
 }
 
 /* The process has written anew: everything can be mirrored, and is right. */
 static void expect_recovered(struct __test_metadata *_metadata,
 			     struct mirrors *m, unsigned int generation)
 {
-	size_t n = region_pages(&m->r), reached = 0;
+	size_t n = region_pages(&m->r), missing = 1;
 	int tries;
 
 	expect_coherent(_metadata, m, 0, n);
 	write_pages(&m->r, 0, n, generation);
 	expect_coherent(_metadata, m, 0, n);
 	/* The kernel may do something by itself in between, if rarely. */
-	for (tries = 0; tries < 3 && reached < 2 * n; tries++) {
+	for (tries = 0; tries < 3 && missing; tries++) {
 		establish(_metadata, m);
-		reached = expect_coherent(_metadata, m, 0, n);
+		missing = expect_coherent(_metadata, m, 0, n);
 	}
-	EXPECT_EQ(2 * n, reached);
+	EXPECT_EQ(0, missing);
 	expect_dirtied_once(_metadata, m);
 }
 
