@@ -133,11 +133,9 @@ phase_guest() {
 	[ "$PHASE" != undisturbed ] || [ "$MODE" = 0 ] || rounds=4
 	disturb "$GUEST" /tmp/guest.rings
 	start=$(now_ms)
-	while :; do
+	until [ "$rounds" -le 0 ] && { enough || [ "$rounds" -le -8 ]; }; do
 		exchange
 		rounds=$((rounds - 1))
-		[ "$rounds" -gt 0 ] || enough || [ "$rounds" -lt -8 ] || continue
-		[ "$rounds" -gt 0 ] || break
 	done
 	echo "$PHASE $MODE time guest $(($(now_ms) - start))"
 	undisturb guest

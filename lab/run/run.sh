@@ -21,20 +21,21 @@ case $mode in
 run)
 	clients="testpmd guest"
 	phases="undisturbed pageout migrate thp flip"
-	limit=300
+	limit=600
 	ktap=
 	need dpdk-dev
 	;;
 smoke)
 	clients=guest
 	phases="undisturbed pageout"
-	limit=120
+	limit=300
 	ktap=1
 	;;
 *)
 	die "usage: lab/run/run.sh [smoke]"
 	;;
 esac
+locked "run-$mode"
 need gcc libc6-dev linux-libc-dev qemu-system-x86 cpio rsync
 "$LAB/modules.sh" plain >/dev/null
 
