@@ -22,7 +22,7 @@ stock)
 	;;
 *)
 	base=${kernel##*-}
-	seconds=900
+	seconds=1500
 	"$LAB/build.sh" "$kernel" >/dev/null
 	;;
 esac
