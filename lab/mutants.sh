@@ -30,13 +30,15 @@ refresh() {
 	(cd "$REPO" && git ls-files -z | rsync -a0 --files-from=- ./ "$copy/")
 }
 
-# The tests that failed, in one line; or what else went wrong.
+# The tests that failed, in one line; or that something else went wrong.
 killers() {
-	if [ "$1" != 0 ]; then
-		failed=$(sed -nE 's/^ *not ok [0-9]+ (- )?([^#]*).*/\2/p' \
-			"$work/$name.out" | grep -vx mmu_range_mirror |
-			tr '\n' ',' | sed 's/,$//; s/,/, /g')
-		echo "${failed:-the build or the run ended}"
+	failed=$(sed -nE 's/^ *not ok [0-9]+ (- )?([^#]*).*/\2/p' \
+		"$work/$name.out" | grep -vx mmu_range_mirror |
+		tr '\n' ',' | sed 's/,$//; s/,/, /g')
+	if [ -n "$failed" ]; then
+		echo "$failed"
+	elif [ "$1" != 0 ]; then
+		echo "the end of the run"
 	fi
 }
 
@@ -54,11 +56,11 @@ echo "KTAP version 1"
 echo "1..$(($(wc -l <"$work/list") + 1))"
 n=1
 name=none
-if MRM_CACHE=$own "$copy/lab/kunit.sh" >"$work/none.out" 2>"$work/none.err"; then
-	echo "ok 1 mutants: nothing fails without one"
-else
-	echo "not ok 1 mutants: $(killers 1) fails without one"
-fi
+status=0
+MRM_CACHE=$own "$copy/lab/kunit.sh" >"$work/none.out" 2>"$work/none.err" ||
+	status=$?
+by=$(killers "$status")
+echo "${by:+not }ok 1 mutants: ${by:-nothing} fails without one"
 
 tab=$(printf '\t')
 while IFS=$tab read -r name invariant tier file script; do

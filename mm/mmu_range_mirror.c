@@ -292,7 +292,16 @@ EXPORT_SYMBOL_GPL(mmu_range_mirror_remove);
  */
 unsigned long mmu_range_mirror_begin(struct mmu_range_mirror *mirror)
 {
-	return mmu_interval_read_begin(&mirror->notifier);
+	unsigned long seq = mmu_interval_read_begin(&mirror->notifier);
+
+	/*
+	 * The core waits for the end of an invalidation with a relaxed load. If
+	 * that need not sleep, nothing keeps the lookup's loads of the page
+	 * table behind it, and retry would not notice what they missed. Pairs
+	 * with the mm's notifier lock, under which an invalidation ends.
+	 */
+	smp_acquire__after_ctrl_dep();
+	return seq;
 }
 EXPORT_SYMBOL_GPL(mmu_range_mirror_begin);
 

@@ -31,9 +31,9 @@ void on_each_cpu_mask(struct cpumask *mask, void *func, void *info, bool wait)
 }
 
 /*
- * The sequence of mm/mmu_notifier.c, with one other invalidation. The wait is an
- * acquire here; the kernel's wait_event() reads the sequence with READ_ONCE()
- * and promises none where it need not sleep.
+ * The sequence of mm/mmu_notifier.c, with one other invalidation. The wait reads
+ * the sequence with READ_ONCE(), as wait_event() does where it need not sleep;
+ * mmu_range_mirror_begin() makes an acquire of it.
  */
 unsigned long mmu_interval_read_begin(struct mmu_interval_notifier *notifier)
 {
@@ -44,8 +44,7 @@ unsigned long mmu_interval_read_begin(struct mmu_interval_notifier *notifier)
 	mm_seq = READ_ONCE(notifier->mm_seq);
 	spin_unlock(&notifier->mm_lock);
 	if (seq == mm_seq)
-		/* Pairs with the unlock of the page table and the lock after. */
-		assume(smp_load_acquire(&notifier->mm_seq) != seq);
+		assume(READ_ONCE(notifier->mm_seq) != seq);
 	return seq;
 }
 
