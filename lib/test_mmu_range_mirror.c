@@ -387,10 +387,11 @@ static bool test_in_range(struct test_mirror *tm, u64 addr, u64 size)
 
 static void test_copy(void *kaddr, void *buf, size_t size, bool write)
 {
-	if (write)
-		memcpy(kaddr, buf, size);
-	else
-		memcpy(buf, kaddr, size);
+	void *to = write ? kaddr : buf;
+	void *from = write ? buf : kaddr;
+
+	/* The process may be writing to its memory at the same time. */
+	data_race(memcpy(to, from, size));
 }
 
 static int test_access_window(struct test_mirror *tm, unsigned long addr,
