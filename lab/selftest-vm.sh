@@ -11,8 +11,7 @@ failed=0
 kunit() {
 	for results in /sys/kernel/debug/kunit/mmu_*/results; do
 		[ -f "$results" ] || continue
-		printf 'KTAP version 1\n1..1\n'
-		grep -v 'KTAP version' "$results"
+		cat "$results"
 		! grep -q '^not ok' "$results" || failed=1
 	done
 }
