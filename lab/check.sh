@@ -12,7 +12,10 @@
 
 run() {
 	case $1 in
-	lab) "$LAB/harness.sh" ;;
+	lab)
+		"$LAB/harness.sh"
+		"$LAB/run/gates.sh"
+		;;
 	litmus) "$LAB/litmus.sh" ;;
 	static) "$LAB/static.sh" ;;
 	kunit) "$LAB/kunit.sh" ;;

@@ -55,7 +55,7 @@ mkdir -p "$headers" "$tests/mm" "$tests/vhost"
 
 root=$out/root
 rm -rf "$root"
-"$LAB/root.sh" -r "$root" -k "$kernel" -b modprobe -b mke2fs -m zram -m loop \
+"$LAB/root.sh" -r "$root" -k "$kernel" -b modprobe -b mke2fs -m zram -m loop -m ext4 \
 	-m mmu_range_mirror -m test_mmu_range_mirror -m hwpoison_inject \
 	-m tun -m vhost_net -m vhost_vsock \
 	-b "$tests/mm/mmu_range_mirror:/selftests/mm/mmu_range_mirror" \
