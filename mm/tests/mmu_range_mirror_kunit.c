@@ -908,6 +908,7 @@ static void window_respects_protection(struct kunit *test)
 			vm_mmap(NULL, addr, PAGE_SIZE, PROT_READ,
 				MAP_ANONYMOUS | MAP_PRIVATE | MAP_FIXED, 0));
 	KUNIT_ASSERT_EQ(test, 0, get_user(value, (int __user *)addr));
+	KUNIT_EXPECT_EQ(test, 0, value);
 	window = window_make(test, domain, addr, LENGTH);
 	KUNIT_EXPECT_NULL(test, window->kaddr[0]);
 	KUNIT_EXPECT_NOT_NULL(test, window->kaddr[1]);
