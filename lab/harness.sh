@@ -103,14 +103,29 @@ Kernel panic - not syncing: sysrq triggered crash
 END
 complains 0 "a race of the kernel's own" <<'END'
 [    1.0] ==================================================================
-[    1.0] BUG: KCSAN: data-race in tick_sched_do_timer / tick_sched_do_timer
-[    1.0] read to 0xffffffff8 of 4 bytes by interrupt on cpu 0:
+[    1.0] BUG: KCSAN: data-race in hrtimer_wakeup / usleep_range_state
+[    1.0] write to 0xffffc900015dbab8 of 8 bytes by interrupt on cpu 0:
+[    1.0]  hrtimer_wakeup+0x2d/0x50
+[    1.0] read to 0xffffc900015dbab8 of 8 bytes by task 623 on cpu 0:
+[    1.0]  usleep_range_state+0x105/0x160
+[    1.0]  test_hook+0x17f/0x1b0 [test_mmu_range_mirror]
 [    1.0] ==================================================================
 END
 complains 1 "a race of ours" <<'END'
 [    1.0] ==================================================================
 [    1.0] BUG: KCSAN: data-race in copy_from_iter / vhost_get_vq_desc
-[    1.0] read to 0xffffffff8 of 4 bytes by task 1 on cpu 0:
+[    1.0] write to 0xffff888004a1 of 4 bytes by task 2 on cpu 1:
+[    1.0]  copy_from_iter+0x2d/0x50
+[    1.0] read (marked) to 0xffff888004a1 of 4 bytes by task 1 on cpu 0:
+[    1.0]  vhost_get_vq_desc+0x105/0x160 [vhost]
+[    1.0] ==================================================================
+END
+complains 1 "a race of ours, in a routine of the library" <<'END'
+[    1.0] ==================================================================
+[    1.0] BUG: KCSAN: data-race in _find_next_bit / something_else
+[    1.0] read to 0xffff888004a1 of 8 bytes by task 1 on cpu 0:
+[    1.0]  _find_next_bit+0x2d/0x50
+[    1.0]  mmu_mirror_domain_drain+0x105/0x160
 [    1.0] ==================================================================
 END
 

@@ -3,14 +3,24 @@
 #
 # Print what a kernel complained about on its console, with what follows it;
 # exit with status 1 if there was anything. Races that KCSAN reports count if
-# they name code of ours: the kernel has known ones of its own.
+# code of ours made one of the accesses: the kernel has known ones of its own.
+
+# A frame of the stack that follows "read to" or "write to": the first is what
+# accessed the memory, or a routine of the library that it called to do so.
+function look_at(frame) {
+	if (frame !~ /(mmu|ring)_(range_)?mirror| (mirror|window|domain)_|vhost/)
+		return depth == 1 && \
+			frame ~ /find_|mem(cpy|set|move)|bitmap|cpumask|list_|tree/
+	ours = 1
+	return 0
+}
 
 function flush_race() {
-	if (in_race && race ~ /mmu_range_mirror|mmu_mirror|ring_mirror|vhost/) {
+	if (in_race && ours) {
 		printf "%s", race
 		found = 1
 	}
-	in_race = 0
+	in_race = ours = depth = 0
 	race = ""
 }
 
@@ -26,6 +36,14 @@ function flush_race() {
 
 in_race {
 	race = race $0 "\n"
+	if (/[ -](read|write)( \(.*\))? to 0x|race at unknown origin/) {
+		depth = 1
+	} else if (depth) {
+		if (look_at($0))
+			depth = 2
+		else
+			depth = 0
+	}
 	if (/====================/)
 		flush_race()
 	next
