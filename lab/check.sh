@@ -33,6 +33,7 @@ run() {
 list=
 for tier in "$@"; do
 	dir=$CACHE/build/check-$tier
+	locked "check-$tier"
 	rm -rf "$dir"
 	mkdir -p "$dir"
 	list="$list $dir/ktap"
