@@ -20,7 +20,7 @@
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
 
-PROBE_SECONDS=20
+PROBE_SECONDS=10
 
 KERNEL=
 ROOT=
