@@ -5,7 +5,8 @@
 #
 # The newer base: our files in its tree, vhost with them, and no warning of
 # ours from W=1. (The older one is built by the other tiers, and sparse looks at
-# it there: 7.3 wants a newer one than Debian 12 has.) What is built is a KCSAN kernel, so it is booted as well, and runs the selftests.
+# it there: 7.3 wants a newer one than Debian 12 has.) What is built is a KCSAN
+# kernel, so it is booted as well, and runs the selftests.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
