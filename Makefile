@@ -18,18 +18,18 @@ help:
 	@echo '  module         modules for the kernel that runs here            20 s'
 	@echo
 	@echo 'Tests (the last line is "N passed, N failed")'
-	@echo '  check          all tiers but the long ones           15 min; 40 the first time'
+	@echo '  check          all tiers but the long ones           12 min; 40 the first time'
 	@echo '  check-lab      the harness itself                               1 min'
 	@echo '  check-static   sources: checkpatch, sparse, kernel-doc, ...     1 min'
 	@echo '  check-litmus   the section guard against the memory model       1 min'
-	@echo '  check-kunit    KUnit under UML 7.3: KASAN, lockdep    10 s; 4 min'
+	@echo '  check-kunit    KUnit under UML 7.3: KASAN, lockdep   20 s; 4 min the first time'
 	@echo '  check-stock    kselftests on the stock 6.12 kernel              2 min'
-	@echo '  check-build    7.3 in tree with KCSAN, kselftests      4 min; 12'
-	@echo '  check-debug    kselftests on 6.12 with KASAN, lockdep  4 min; 12'
+	@echo '  check-build    7.3 with KCSAN, kselftests            2 min; 12 the first time'
+	@echo '  check-debug    6.12 with KASAN, lockdep, kselftests  6 min; 12 the first time'
 	@echo '  check-guest    one nested guest, one client: make run in short  2 min'
 	@echo '  Long:'
 	@echo '  check-mutants  the tests against small wrong changes           30 min'
-	@echo '  check-repeat   check-debug N times (N=200)                5 hours'
+	@echo '  check-repeat   check-debug N times (N=200)               12 hours'
 	@echo
 	@echo '  clean          remove what was built (not what was downloaded)'
 	@echo
