@@ -1095,13 +1095,16 @@ TEST_F(memory, migrate)
 	migrated = vm_event("pgmigrate_success");
 	ASSERT_EQ(0, syscall(__NR_move_pages, 0, units, addr, node, status,
 			     MPOL_MF_MOVE_ALL));
+	/* Not by the status: the second page of a folio is busy with it. */
 	for (i = 0; i < units; i++)
-		failed += status[i] != node[i];
+		failed += node_of(addr[i]) != node[i];
 	EXPECT_EQ(0, failed);
 	EXPECT_LE(migrated + (long)self->n, vm_event("pgmigrate_success"));
 	expect_event(_metadata, &self->m, TEST_MIRROR_CLEAR, self->n);
 	expect_gone(_metadata, &self->m, self->first, self->n);
-	expect_rest_kept(_metadata, &self->m, self->first, self->n);
+	/* A file system's folios may be larger, and move as one. */
+	if (variant->kind != DISK)
+		expect_rest_kept(_metadata, &self->m, self->first, self->n);
 	EXPECT_EQ(token(1, self->first), user_read(self->addr));
 	expect_recovered(_metadata, &self->m, 2);
 }

@@ -1055,8 +1055,8 @@ TEST_F_TIMEOUT(plain, killed_owner_is_reaped, TIMEOUT)
 	EXPECT_EQ(0, syscall(__NR_process_mrelease, pidfd, 0));
 	ASSERT_EQ(0, stats_read(&after, pid, ANY, ANY));
 	ASSERT_EQ(NR_QUEUES * NR_PARTS, after.lines);
-	EXPECT_LE(before.drops_unmap + NR_QUEUES * NR_PARTS,
-		  after.drops_unmap);
+	/* By what name the reaper invalidates depends on the kernel. */
+	EXPECT_LE(before.drops + NR_QUEUES * NR_PARTS, after.drops);
 
 	ptrace(PTRACE_CONT, pid, NULL, NULL);
 	ASSERT_EQ(pid, waitpid(pid, &status, __WALL));
