@@ -1431,6 +1431,10 @@ static void closed_window_does_not_fill(struct kunit *test)
 	mmu_mirror_domain_destroy(t.domain);
 }
 
+static void call_nothing(void *arg)
+{
+}
+
 static void close_within_invalidation(struct kunit *test)
 {
 	struct window_test t;
@@ -1443,6 +1447,11 @@ static void close_within_invalidation(struct kunit *test)
 	actor_start(test, &closer, -1);
 	mmu_notifier_invalidate_range_end(&range);
 	actor_join(test, &closer);
+	/* Nobody is told of an invalidation any more. */
+	gate_call(MMU_RANGE_MIRROR_NOTIFIED, call_nothing, NULL);
+	invalidate(t.addr, t.addr + LENGTH);
+	KUNIT_EXPECT_EQ(test, 0, gate.calls);
+	mmu_range_mirror_set_hook(NULL);
 	/* A later window of the same range works. */
 	t.window = window_make(test, t.domain, t.addr, LENGTH);
 	KUNIT_EXPECT_NOT_NULL(test, t.window->kaddr[0]);
