@@ -6,6 +6,7 @@
  */
 #include <kunit/test.h>
 #include <linux/completion.h>
+#include <linux/delay.h>
 #include <linux/kthread.h>
 #include <linux/mman.h>
 #include <linux/mmu_range_mirror.h>
@@ -23,6 +24,8 @@
  * of a virtual machine may be busy: give the invalidation time to go wrong.
  */
 #define HOLD_NS		(100 * NSEC_PER_MSEC)
+/* How long the sections are that a reader nests meanwhile. */
+#define NESTED_NS	10000
 /* More than the helper may ever retry. */
 #define MANY		1000
 
@@ -1104,7 +1107,10 @@ static void run_reader(struct actor *actor)
 	while (ktime_get_ns() < end) {
 		if (reader->nested) {
 			mmu_mirror_enter(reader->domain);
+			/* As long inside as outside, so that both are seen. */
+			ndelay(NESTED_NS);
 			mmu_mirror_exit(reader->domain);
+			ndelay(NESTED_NS);
 		}
 		if (atomic_read(&reader->extent->returned))
 			reader->saw_return = true;
