@@ -24,7 +24,7 @@ MODEL=$("$LAB/fetch.sh" src-7.3)/tools/memory-model
 PYTHONDONTWRITEBYTECODE=1 python3 "$TESTS/generate.py" "$TREE" "$OUT" \
 	>"$OUT/failed"
 cp "$TESTS"/*.litmus "$OUT"
-cd "$OUT"
+cd "$OUT" || exit
 
 # Its own C library: herd7 is newer than the machine. The two options change
 # how executions are enumerated, not which: both are much faster.

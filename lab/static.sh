@@ -14,7 +14,7 @@ need git perl python3 shellcheck sparse
 out=$CACHE/build/check-static
 mkdir -p "$out"
 tree=$("$LAB/tree.sh" 7.3)
-cd "$REPO"
+cd "$REPO" || exit
 
 # As git sees the sources, whoever owns the checkout.
 tracked() {
