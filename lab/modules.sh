@@ -73,11 +73,13 @@ put() {
 
 config() {
 	echo "CONFIG_MMU_RANGE_MIRROR=m"
+	echo "CONFIG_MMU_MIRROR_TLB=m"
 	[ -z "$base" ] || echo "CONFIG_VHOST_RING_MIRROR=y"
 	case $name in
 	plain|running) return ;;
 	esac
 	echo "CONFIG_MMU_RANGE_MIRROR_INJECT=y"
+	echo "CONFIG_MMU_MIRROR_EXTENTS=m"
 	echo "CONFIG_TEST_MMU_RANGE_MIRROR=m"
 	! grep -q '^CONFIG_KUNIT=[ym]' "$KDIR/.config" 2>/dev/null ||
 		echo "CONFIG_MMU_RANGE_MIRROR_KUNIT_TEST=m"
@@ -91,7 +93,9 @@ subdir-ccflags-y += $(config | sed 's/^/-D/; s/=m$/_MODULE=1/; s/=y$/=1/' |
 obj-m := mm/ lib/ ${base:+drivers/vhost/}
 END
 put "$out/mm/Kbuild" <<'END'
-obj-$(CONFIG_MMU_RANGE_MIRROR) := mmu_range_mirror.o
+obj-$(CONFIG_MMU_MIRROR_EXTENTS) := mmu_mirror_extents.o
+obj-$(CONFIG_MMU_MIRROR_TLB) += mmu_mirror_tlb.o
+obj-$(CONFIG_MMU_RANGE_MIRROR) += mmu_range_mirror.o
 obj-$(CONFIG_MMU_RANGE_MIRROR_KUNIT_TEST) += tests/mmu_range_mirror_kunit.o
 END
 put "$out/lib/Kbuild" <<'END'

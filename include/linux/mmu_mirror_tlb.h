@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A device's TLB: gathering what is to be flushed, and deferring it.
+ *
+ * For drivers whose devices keep translations of user memory that the CPU
+ * cannot reach. mm/mmu_range_mirror.c flushes them through this at the right
+ * moments; a driver uses it for flushes of its own.
+ */
+#ifndef _LINUX_MMU_MIRROR_TLB_H
+#define _LINUX_MMU_MIRROR_TLB_H
+
+#include <linux/atomic.h>
+#include <linux/types.h>
+
+struct mmu_mirror_tlb;
+
+/**
+ * struct mmu_mirror_tlb_ops - what a device does to its TLB
+ * @flush_range: Required. Start to flush every translation of
+ *	[@start, @end), both page aligned.
+ * @flush_all: Required. Start to flush every translation.
+ * @sync: Required. Return when all that this CPU started is complete: no
+ *	translation that was flushed is used any more, nor one that the device
+ *	was fetching meanwhile from an entry that is gone.
+ *
+ * All of them are called concurrently with themselves and with each other, in
+ * atomic context and with page-table locks held: they spin for the device, and
+ * take no lock under which somebody allocates or faults.
+ */
+struct mmu_mirror_tlb_ops {
+	void (*flush_range)(struct mmu_mirror_tlb *tlb, unsigned long start,
+			    unsigned long end);
+	void (*flush_all)(struct mmu_mirror_tlb *tlb);
+	void (*sync)(struct mmu_mirror_tlb *tlb);
+};
+
+/* The ranges that a gather tells apart; more become one full flush. */
+#define MMU_MIRROR_GATHER_MAX	16
+
+/**
+ * struct mmu_mirror_tlb - a device's translations of one address space
+ * @ops: the device's commands
+ * @full_pages: flush everything rather than more pages than this at once
+ * @full_ranges: flush everything rather than more ranges than this at once, at
+ *	most %MMU_MIRROR_GATHER_MAX
+ * @marks: entries dropped without a flush, in batches
+ * @flushed: the first @flushed of them are out of the TLB
+ * @nr_ranges: ranges that were to be flushed
+ * @nr_commands: commands to the device instead, without the syncs
+ * @nr_full: those of them that flushed everything
+ * @nr_syncs: waits for the device
+ * @nr_refills: translations fetched again because of full flushes, as far as
+ *	the driver tells
+ *
+ * Embed it in the driver's object, one for each address space that the device
+ * keeps apart (a PASID). The driver sets the first three members, the others
+ * to zero, and reads the counters.
+ */
+struct mmu_mirror_tlb {
+	const struct mmu_mirror_tlb_ops *ops;
+	unsigned long full_pages;
+	unsigned int full_ranges;
+	/* private: */
+	atomic_long_t marks;
+	atomic_long_t flushed;
+	/* public: */
+	atomic_long_t nr_ranges;
+	atomic_long_t nr_commands;
+	atomic_long_t nr_full;
+	atomic_long_t nr_syncs;
+	atomic_long_t nr_refills;
+};
+
+/**
+ * struct mmu_mirror_gather - ranges to be flushed from one TLB together
+ * @tlb: the TLB, or NULL for an empty gather that must stay so
+ * @nr: ranges in @range
+ * @full: flush everything
+ * @nr_added: ranges added
+ * @range: ascending, neither overlapping nor abutting
+ *
+ * On the stack of whoever flushes; nothing is allocated.
+ */
+struct mmu_mirror_gather {
+	struct mmu_mirror_tlb *tlb;
+	unsigned int nr;
+	bool full;
+	unsigned long nr_added;
+	struct {
+		unsigned long start;
+		unsigned long end;
+	} range[MMU_MIRROR_GATHER_MAX];
+};
+
+void mmu_mirror_gather_init(struct mmu_mirror_gather *gather,
+			    struct mmu_mirror_tlb *tlb);
+void mmu_mirror_gather_add(struct mmu_mirror_gather *gather,
+			   unsigned long start, unsigned long end);
+void mmu_mirror_gather_marked(struct mmu_mirror_gather *gather, long mark);
+void mmu_mirror_gather_flush(struct mmu_mirror_gather *gather);
+long mmu_mirror_tlb_mark(struct mmu_mirror_tlb *tlb);
+
+/**
+ * mmu_mirror_tlb_refilled - account for what a full flush cost
+ * @tlb: the TLB
+ * @n: translations fetched again that only a full flush had removed
+ *
+ * Context: any.
+ */
+static inline void mmu_mirror_tlb_refilled(struct mmu_mirror_tlb *tlb, long n)
+{
+	atomic_long_add(n, &tlb->nr_refills);
+}
+
+#endif /* _LINUX_MMU_MIRROR_TLB_H */

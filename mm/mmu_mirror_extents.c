@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Which parts of a mirror are mapped, as few extents as there can be: ranges
+ * that abut are one. An interval tree, because an invalidation takes extents
+ * out of it and must not fail: that never allocates.
+ */
+#include <linux/export.h>
+#include <linux/minmax.h>
+#include <linux/mmu_mirror_extents.h>
+#include <linux/mmu_mirror_tlb.h>
+#include <linux/module.h>
+
+static struct mmu_mirror_extent *extent_first(struct mmu_mirror_extents *extents,
+					      unsigned long start,
+					      unsigned long last)
+{
+	struct interval_tree_node *node;
+
+	node = interval_tree_iter_first(&extents->root, start, last);
+	return node ? container_of(node, struct mmu_mirror_extent, node) : NULL;
+}
+
+static void extent_insert(struct mmu_mirror_extents *extents,
+			  struct mmu_mirror_extent *extent,
+			  unsigned long start, unsigned long last)
+{
+	extent->node.start = start;
+	extent->node.last = last;
+	interval_tree_insert(&extent->node, &extents->root);
+	extents->nr++;
+}
+
+static void extent_remove(struct mmu_mirror_extents *extents,
+			  struct mmu_mirror_extent *extent)
+{
+	interval_tree_remove(&extent->node, &extents->root);
+	extents->nr--;
+}
+
+/**
+ * mmu_mirror_extents_map - note that a range is mapped
+ * @extents: the extents of a mirror
+ * @start: first byte, page aligned, not zero
+ * @end: first byte after it, page aligned, not the end of the address space
+ * @spare: from mmu_mirror_extent_alloc(), before the lock was taken. It is set
+ *	to NULL if it was used; what is left is the caller's
+ *
+ * What was mapped already may be mapped again.
+ *
+ * Context: under the mirror's lock.
+ * Cost: O(log n), and as much again for each extent that becomes part of
+ * another.
+ */
+void mmu_mirror_extents_map(struct mmu_mirror_extents *extents,
+			    unsigned long start, unsigned long end,
+			    struct mmu_mirror_extent **spare)
+{
+	struct mmu_mirror_extent *extent = NULL, *next;
+	unsigned long last = end - 1;
+
+	/* One byte more on either side, to find what abuts. */
+	while ((next = extent_first(extents, start - 1, last + 1))) {
+		start = min(start, next->node.start);
+		last = max(last, next->node.last);
+		extent_remove(extents, next);
+		kfree(extent);
+		extent = next;
+	}
+	if (!extent) {
+		extent = *spare;
+		*spare = NULL;
+	}
+	extent_insert(extents, extent, start, last);
+	extents->nr_mapped++;
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_extents_map);
+
+/*
+ * The part of @extent above @last stays. An invalidation cannot fail and must
+ * not wait for memory: without any, that part is unmapped too, which costs the
+ * device a fault.
+ */
+static unsigned long extent_keep_above(struct mmu_mirror_extents *extents,
+				       unsigned long above, unsigned long last)
+{
+	struct mmu_mirror_extent *upper;
+
+	extents->nr_split++;
+	upper = kmalloc(sizeof(*upper), GFP_NOWAIT | __GFP_NOWARN);
+	if (!upper) {
+		extents->nr_lost++;
+		return last;
+	}
+	extent_insert(extents, upper, above, last);
+	return above - 1;
+}
+
+/* Take [start, last] out of one extent. Return what was really taken. */
+static unsigned long extent_cut(struct mmu_mirror_extents *extents,
+				struct mmu_mirror_extent *extent,
+				unsigned long *start, unsigned long last)
+{
+	unsigned long first = extent->node.start, end = extent->node.last;
+
+	extent_remove(extents, extent);
+	*start = max(*start, first);
+	if (first < *start) {
+		if (last < end)
+			end = extent_keep_above(extents, last + 1, end);
+		extent_insert(extents, extent, first, *start - 1);
+		return end;
+	}
+	if (last < end) {
+		extent_insert(extents, extent, last + 1, end);
+		return last;
+	}
+	kfree(extent);
+	return end;
+}
+
+/**
+ * mmu_mirror_extents_unmap - note that a range is not mapped any more
+ * @extents: the extents of a mirror
+ * @start: first byte, page aligned
+ * @end: first byte after it, page aligned
+ * @drop: called for each part that was mapped, or NULL. It may reach beyond
+ *	@end: without memory for the rest of an extent, that goes as well
+ * @ctx: for @drop
+ *
+ * Context: under the mirror's lock; never sleeps, and cannot fail.
+ * Cost: O(log n) for each extent hit.
+ * Return: bytes that were mapped.
+ */
+unsigned long mmu_mirror_extents_unmap(struct mmu_mirror_extents *extents,
+				       unsigned long start, unsigned long end,
+				       void (*drop)(unsigned long start,
+						    unsigned long end,
+						    void *ctx),
+				       void *ctx)
+{
+	struct mmu_mirror_extent *extent;
+	unsigned long bytes = 0;
+
+	while (start < end && (extent = extent_first(extents, start, end - 1))) {
+		unsigned long last = extent_cut(extents, extent, &start,
+						end - 1);
+
+		bytes += last + 1 - start;
+		if (drop)
+			drop(start, last + 1, ctx);
+		start = last + 1;
+	}
+	return bytes;
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_extents_unmap);
+
+/**
+ * mmu_mirror_extents_gather - gather the mapped parts of a range for a flush
+ * @extents: the extents of a mirror
+ * @start: first byte, page aligned
+ * @end: first byte after it, page aligned
+ * @gather: to add them to
+ *
+ * Context: under the mirror's lock.
+ * Cost: O(log n), and O(1) for each extent hit.
+ */
+void mmu_mirror_extents_gather(struct mmu_mirror_extents *extents,
+			       unsigned long start, unsigned long end,
+			       struct mmu_mirror_gather *gather)
+{
+	struct interval_tree_node *node;
+
+	for (node = interval_tree_iter_first(&extents->root, start, end - 1);
+	     node; node = interval_tree_iter_next(node, start, end - 1))
+		mmu_mirror_gather_add(gather, max(start, node->start),
+				      min(end, node->last + 1));
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_extents_gather);
+
+MODULE_DESCRIPTION("Extents of mirrored user memory");
+MODULE_LICENSE("GPL");
