@@ -8,6 +8,8 @@
  * is inline, in the header. The overview is in
  * Documentation/mm/mmu_range_mirror.rst.
  */
+#include <kunit/static_stub.h>
+#include <kunit/visibility.h>
 #include <linux/bitops.h>
 #include <linux/cacheinfo.h>
 #include <linux/highmem.h>
@@ -103,6 +105,23 @@ static bool mirror_drop(struct mmu_range_mirror *mirror,
 	return true;
 }
 
+static bool mirror_waits(struct mmu_range_mirror *mirror)
+{
+	return mirror->ops->wait || mirror->tlb;
+}
+
+/*
+ * The device may still hold what the owner dropped without a flush, even if
+ * this invalidation found no entry.
+ */
+static void mirror_wait(struct mmu_range_mirror *mirror,
+			const struct mmu_notifier_range *range)
+{
+	mmu_range_mirror_flush_deferred(mirror);
+	if (mirror->ops->wait)
+		mirror->ops->wait(mirror, range);
+}
+
 #if MMU_RANGE_MIRROR_TWO_PASS
 /*
  * Each invalidation in flight needs a finish object of its own. The first takes
@@ -119,7 +138,7 @@ static bool mirror_invalidate_start(struct mmu_interval_notifier *notifier,
 
 	if (!mirror_drop(mirror, range, cur_seq))
 		return false;
-	if (!mirror->ops->wait)
+	if (!mirror_waits(mirror))
 		return true;
 
 	/* Pairs with the release in mirror_invalidate_finish(). */
@@ -128,7 +147,7 @@ static bool mirror_invalidate_start(struct mmu_interval_notifier *notifier,
 	else
 		finish = kmalloc(sizeof(*finish), GFP_NOWAIT | __GFP_NOWARN);
 	if (!finish) {
-		mirror->ops->wait(mirror, range);
+		mirror_wait(mirror, range);
 		return true;
 	}
 	/* The core's caller keeps the range until both passes are over. */
@@ -144,7 +163,7 @@ static void mirror_invalidate_finish(struct mmu_interval_notifier_finish *core)
 	struct mmu_range_mirror *mirror =
 		container_of(core->notifier, struct mmu_range_mirror, notifier);
 
-	mirror->ops->wait(mirror, finish->range);
+	mirror_wait(mirror, finish->range);
 	if (finish == &mirror->finish)
 		clear_bit_unlock(0, &mirror->finish_busy);
 	else
@@ -165,8 +184,8 @@ static bool mirror_invalidate(struct mmu_interval_notifier *notifier,
 
 	if (!mirror_drop(mirror, range, cur_seq))
 		return false;
-	if (mirror->ops->wait)
-		mirror->ops->wait(mirror, range);
+	if (mirror_waits(mirror))
+		mirror_wait(mirror, range);
 	return true;
 }
 
@@ -174,6 +193,255 @@ static const struct mmu_interval_notifier_ops mirror_notifier_ops = {
 	.invalidate = mirror_invalidate,
 };
 #endif
+
+/*
+ * External TLBs and the age of pages. Core mm has no range filter for either,
+ * so the mirrors that ask share one notifier of each sort in an mm, and an mm
+ * without such mirrors has none.
+ */
+
+/**
+ * struct mmu_range_mirror_list - mirrors of an mm that share a notifier
+ * @notifier: the notifier
+ * @lock: for changes
+ * @members: the mirrors, those of one TLB next to each other; read under the
+ *	core's SRCU
+ */
+struct mmu_range_mirror_list {
+	struct mmu_notifier notifier;
+	spinlock_t lock;	/* changes of members */
+	struct list_head members;
+};
+
+static struct mmu_range_mirror_list *to_list(struct mmu_notifier *notifier)
+{
+	return container_of(notifier, struct mmu_range_mirror_list, notifier);
+}
+
+static struct mmu_notifier *list_alloc(struct mm_struct *mm)
+{
+	struct mmu_range_mirror_list *list;
+
+	list = kzalloc(sizeof(*list), GFP_KERNEL_ACCOUNT);
+	if (!list)
+		return ERR_PTR(-ENOMEM);
+	spin_lock_init(&list->lock);
+	INIT_LIST_HEAD(&list->members);
+	return &list->notifier;
+}
+
+static void list_free(struct mmu_notifier *notifier)
+{
+	kfree(to_list(notifier));
+}
+
+/* Inside the core's SRCU section, which lockdep cannot be told from here. */
+#define for_each_member(mirror, which, first) \
+	list_for_each_entry_rcu(mirror, first, which.node, true)
+
+/* Have the part of [start, end) that @mirror covers flushed, if there is one. */
+static void mirror_flush_range(struct mmu_range_mirror *mirror,
+			       unsigned long start, unsigned long end,
+			       struct mmu_mirror_gather *gather)
+{
+	start = max(start, mirror->start);
+	end = min(end, mirror->end);
+	if (start >= end)
+		return;
+	if (!mirror->tlb) {
+		mirror->ops->invalidate_range(mirror, start, end, NULL);
+		return;
+	}
+	if (gather->tlb != mirror->tlb) {
+		mmu_mirror_gather_flush(gather);
+		mmu_mirror_gather_init(gather, mirror->tlb);
+	}
+	mmu_mirror_gather_marked(gather, READ_ONCE(mirror->marked));
+	mirror->ops->invalidate_range(mirror, start, end, gather);
+}
+
+/* Under a page-table lock. The range may be all there is, or the kernel's. */
+static void hook_invalidate(struct mmu_notifier *notifier, struct mm_struct *mm,
+			    unsigned long start, unsigned long end)
+{
+	struct mmu_range_mirror *mirror;
+	struct mmu_mirror_gather gather;
+
+	mmu_mirror_gather_init(&gather, NULL);
+	for_each_member(mirror, hook, &to_list(notifier)->members)
+		mirror_flush_range(mirror, start, end, &gather);
+	mmu_mirror_gather_flush(&gather);
+}
+
+/* Nobody calls the hook once the core has let go of the notifier. */
+static void hook_release(struct mmu_notifier *notifier, struct mm_struct *mm)
+{
+	struct mmu_range_mirror *mirror;
+
+	for_each_member(mirror, hook, &to_list(notifier)->members) {
+		WRITE_ONCE(mirror->released, true);
+		if (mirror->ops->release)
+			mirror->ops->release(mirror);
+	}
+	hook_invalidate(notifier, mm, 0, -1UL);
+}
+
+static const struct mmu_notifier_ops hook_notifier_ops = {
+	.arch_invalidate_secondary_tlbs = hook_invalidate,
+	.release = hook_release,
+	.alloc_notifier = list_alloc,
+	.free_notifier = list_free,
+};
+
+static bool list_young(struct mmu_notifier *notifier, unsigned long start,
+		       unsigned long end, bool clear)
+{
+	struct mmu_range_mirror *mirror;
+	bool young = false;
+
+	for_each_member(mirror, young, &to_list(notifier)->members) {
+		unsigned long from = max(start, mirror->start);
+		unsigned long to = min(end, mirror->end);
+
+		if (from < to)
+			young |= mirror->ops->young(mirror, from, to, clear);
+	}
+	return young;
+}
+
+static MMU_RANGE_MIRROR_YOUNG young_clear(struct mmu_notifier *notifier,
+					  struct mm_struct *mm,
+					  unsigned long start,
+					  unsigned long end)
+{
+	return list_young(notifier, start, end, true);
+}
+
+static MMU_RANGE_MIRROR_YOUNG young_test(struct mmu_notifier *notifier,
+					 struct mm_struct *mm,
+					 unsigned long addr)
+{
+	addr &= PAGE_MASK;
+	return list_young(notifier, addr, addr + PAGE_SIZE, false);
+}
+
+static const struct mmu_notifier_ops young_notifier_ops = {
+	.clear_flush_young = young_clear,
+	.clear_young = young_clear,
+	.test_young = young_test,
+	.alloc_notifier = list_alloc,
+	.free_notifier = list_free,
+};
+
+/* Have a list to join. Sleeps, and takes mmap_lock. */
+static int member_init(struct mmu_range_mirror_member *member,
+		       struct mm_struct *mm, const struct mmu_notifier_ops *ops)
+{
+	struct mmu_notifier *notifier;
+
+	if (mmap_write_lock_killable(mm))
+		return -EINTR;
+	notifier = mmu_notifier_get_locked(ops, mm);
+	mmap_write_unlock(mm);
+	if (IS_ERR(notifier))
+		return PTR_ERR(notifier);
+	member->list = to_list(notifier);
+	INIT_LIST_HEAD(&member->node);
+	return 0;
+}
+
+/* Leave before mmu_notifier_synchronize(), put the list whenever. */
+static void member_leave(struct mmu_range_mirror_member *member)
+{
+	spin_lock(&member->list->lock);
+	list_del_rcu(&member->node);
+	spin_unlock(&member->list->lock);
+}
+
+static void member_put(struct mmu_range_mirror_member *member)
+{
+	if (member->list)
+		mmu_notifier_put(&member->list->notifier);
+}
+
+static void mirror_join_young(struct mmu_range_mirror *mirror)
+{
+	struct mmu_range_mirror_list *list = mirror->young.list;
+
+	spin_lock(&list->lock);
+	list_add_rcu(&mirror->young.node, &list->members);
+	spin_unlock(&list->lock);
+}
+
+/* Next to another mirror of the TLB, so that one gather serves them all. */
+static void mirror_join_hook(struct mmu_range_mirror *mirror)
+{
+	struct mmu_range_mirror_list *list = mirror->hook.list;
+	struct mmu_range_mirror *other;
+	struct list_head *after = &list->members;
+
+	spin_lock(&list->lock);
+	list_for_each_entry(other, &list->members, hook.node) {
+		if (other->tlb != mirror->tlb)
+			continue;
+		after = &other->hook.node;
+		break;
+	}
+	list_add_rcu(&mirror->hook.node, after);
+	spin_unlock(&list->lock);
+}
+
+/* Have notifiers for what the owner asks for. Nothing is called yet. */
+static int mirror_subscribe(struct mmu_range_mirror *mirror,
+			    struct mm_struct *mm)
+{
+	int ret = 0;
+
+	if (mirror->ops->invalidate_range)
+		ret = member_init(&mirror->hook, mm, &hook_notifier_ops);
+	if (!ret && mirror->ops->young)
+		ret = member_init(&mirror->young, mm, &young_notifier_ops);
+	if (ret)
+		member_put(&mirror->hook);
+	return ret;
+}
+
+/* What the device may still hold of the mirror goes before the hook does. */
+static void mirror_leave(struct mmu_range_mirror *mirror)
+{
+	struct mmu_mirror_gather gather;
+
+	if (mirror->hook.list) {
+		mmu_mirror_gather_init(&gather, NULL);
+		mirror_flush_range(mirror, mirror->start, mirror->end, &gather);
+		mmu_mirror_gather_flush(&gather);
+		member_leave(&mirror->hook);
+	}
+	mmu_range_mirror_flush_deferred(mirror);
+	if (mirror->young.list)
+		member_leave(&mirror->young);
+	if (mirror->hook.list || mirror->young.list)
+		mmu_notifier_synchronize();
+	member_put(&mirror->hook);
+	member_put(&mirror->young);
+}
+
+/**
+ * mmu_range_mirror_can_hook - does this machine call @invalidate_range?
+ *
+ * Return: true if core mm's TLB flushes reach the notifiers.
+ */
+VISIBLE_IF_KUNIT bool mmu_range_mirror_can_hook(void)
+{
+	KUNIT_STATIC_STUB_REDIRECT(mmu_range_mirror_can_hook);
+#ifdef CONFIG_PPC_RADIX_MMU
+	if (radix_enabled())
+		return true;
+#endif
+	return IS_ENABLED(CONFIG_X86) || IS_ENABLED(CONFIG_ARM64) ||
+	       IS_ENABLED(CONFIG_RISCV);
+}
+EXPORT_SYMBOL_IF_KUNIT(mmu_range_mirror_can_hook);
 
 /*
  * GUP strips the tag of an address, the interval tree does not: a mirror of a
@@ -201,6 +469,19 @@ static void mirror_prime_lockdep(struct mmu_range_mirror *mirror)
 	fs_reclaim_release(GFP_KERNEL);
 }
 
+static int mirror_check_ops(const struct mmu_range_mirror_ops *ops,
+			    const struct mmu_range_mirror_lock *lock)
+{
+	if (!ops->invalidate || (lock && !lock->spin == !lock->mutex))
+		return -EINVAL;
+	if (!ops->invalidate_range)
+		return ops->release ? -EINVAL : 0;
+	/* The hook's caller holds a spinlock. */
+	if (lock && lock->mutex)
+		return -EINVAL;
+	return mmu_range_mirror_can_hook() ? 0 : -EOPNOTSUPP;
+}
+
 /**
  * mmu_range_mirror_insert - start to mirror a range of user memory
  * @mirror: the mirror; must stay until mmu_range_mirror_remove() has returned
@@ -215,13 +496,17 @@ static void mirror_prime_lockdep(struct mmu_range_mirror *mirror)
  * need be mapped at @start: the range may cover holes.
  *
  * Context: process context, sleeps. The first insertion into an mm takes its
- * mmap_lock for write: hold no lock that is taken under it.
- * Cost: two allocations and all rmap locks for the first of an mm; then one
+ * mmap_lock for write, as does every one that asks for @invalidate_range or
+ * @young: hold no lock that is taken under it.
+ * Cost: two allocations and all rmap locks for the first of an mm, and again
+ * for the first with @invalidate_range and the first with @young; then one
  * O(log n) tree insertion.
  * Return: 0; -EINVAL on a zero or unaligned range, one above the address
- * space's end, a tagged address, missing hooks or not exactly one lock;
- * -EOVERFLOW on a wrapping range; -EINTR on a signal and -ENOMEM, after which
- * the caller may simply try again later. On any error nothing is registered.
+ * space's end, a tagged address, missing hooks, not exactly one lock, or a
+ * mutex with @invalidate_range; -EOPNOTSUPP for @invalidate_range on a machine
+ * that does not call it; -EOVERFLOW on a wrapping range; -EINTR on a signal and
+ * -ENOMEM, after which the caller may simply try again later. On any error
+ * nothing is registered.
  */
 int mmu_range_mirror_insert(struct mmu_range_mirror *mirror,
 			    struct mm_struct *mm, unsigned long start,
@@ -232,10 +517,11 @@ int mmu_range_mirror_insert(struct mmu_range_mirror *mirror,
 	unsigned long end;
 	int ret;
 
-	if (!length || !PAGE_ALIGNED(start | length) || !ops->invalidate)
+	if (!length || !PAGE_ALIGNED(start | length))
 		return -EINVAL;
-	if (lock && !lock->spin == !lock->mutex)
-		return -EINVAL;
+	ret = mirror_check_ops(ops, lock);
+	if (ret)
+		return ret;
 	if (check_add_overflow(start, length, &end))
 		return -EOVERFLOW;
 	if (end > mm->task_size)
@@ -253,10 +539,27 @@ int mmu_range_mirror_insert(struct mmu_range_mirror *mirror,
 		mirror->lock = *lock;
 	else
 		mirror->lock.spin = &mirror->own_lock;
+	if (ops->tlb) {
+		mirror->tlb = ops->tlb(mirror);
+		mirror->marked = atomic_long_read(&mirror->tlb->flushed);
+	}
 	mirror_prime_lockdep(mirror);
 
-	return mmu_interval_notifier_insert(&mirror->notifier, mm, start, length,
-					    &mirror_notifier_ops);
+	ret = mirror_subscribe(mirror, mm);
+	if (ret)
+		return ret;
+	ret = mmu_interval_notifier_insert(&mirror->notifier, mm, start, length,
+					   &mirror_notifier_ops);
+	if (ret) {
+		member_put(&mirror->hook);
+		member_put(&mirror->young);
+		return ret;
+	}
+	if (mirror->hook.list)
+		mirror_join_hook(mirror);
+	if (mirror->young.list)
+		mirror_join_young(mirror);
+	return 0;
 }
 EXPORT_SYMBOL_GPL(mmu_range_mirror_insert);
 
@@ -267,7 +570,8 @@ EXPORT_SYMBOL_GPL(mmu_range_mirror_insert);
  * Between the start and the end of an invalidation, too: the core, not the
  * mirror, counts those. When it has returned, no hook runs or will run, and
  * the mirror may be freed. The owner drops its entries before the call, or
- * after it if they cannot be used by then.
+ * after it if they cannot be used by then; a device that walks the CPU's page
+ * tables does so no more. It is flushed here, as is what was put off.
  *
  * Context: process context, sleeps: uninterruptibly and without bound while an
  * invalidation that hit the mirror, or any other of the mm, has not ended.
@@ -275,6 +579,7 @@ EXPORT_SYMBOL_GPL(mmu_range_mirror_insert);
  */
 void mmu_range_mirror_remove(struct mmu_range_mirror *mirror)
 {
+	mirror_leave(mirror);
 	mmu_interval_notifier_remove(&mirror->notifier);
 }
 EXPORT_SYMBOL_GPL(mmu_range_mirror_remove);
@@ -328,6 +633,45 @@ void mmu_range_mirror_mark_dirty(struct mmu_range_mirror *mirror,
 }
 EXPORT_SYMBOL_GPL(mmu_range_mirror_mark_dirty);
 
+/**
+ * mmu_range_mirror_defer_flush - put off the flush of dropped entries
+ * @mirror: a mirror with a TLB
+ *
+ * For entries that the driver drops by itself, while core mm still maps the
+ * pages. Whatever could free them or take a permission from them invalidates
+ * first, and then flushes before it goes on, also where it finds no entry; so
+ * do the hook, removal and mmu_range_mirror_flush_deferred().
+ *
+ * Context: under the mirror's lock, in the same hold that dropped the entries.
+ * Cost: one atomic operation.
+ */
+void mmu_range_mirror_defer_flush(struct mmu_range_mirror *mirror)
+{
+	mmu_range_mirror_assert_held(mirror);
+	WRITE_ONCE(mirror->marked, mmu_mirror_tlb_mark(mirror->tlb));
+}
+EXPORT_SYMBOL_GPL(mmu_range_mirror_defer_flush);
+
+/**
+ * mmu_range_mirror_flush_deferred - flush now what was put off
+ * @mirror: a mirror; without a TLB, nothing happens
+ *
+ * Whoever dropped entries under the lock and released it since is covered.
+ *
+ * Context: any but with the mirror's lock held; spins for the device.
+ */
+void mmu_range_mirror_flush_deferred(struct mmu_range_mirror *mirror)
+{
+	struct mmu_mirror_gather gather;
+
+	if (!mirror->tlb)
+		return;
+	mmu_mirror_gather_init(&gather, mirror->tlb);
+	mmu_mirror_gather_marked(&gather, READ_ONCE(mirror->marked));
+	mmu_mirror_gather_flush(&gather);
+}
+EXPORT_SYMBOL_GPL(mmu_range_mirror_flush_deferred);
+
 static void put_pages(struct page **pages, long n)
 {
 	while (n > 0)
@@ -354,6 +698,8 @@ static long mirror_populate_batch(struct mmu_range_mirror *mirror,
 
 		if (fatal_signal_pending(current))
 			return -EINTR;
+		if (READ_ONCE(mirror->released))
+			return -ESRCH;
 		seq = mmu_range_mirror_begin(mirror);
 		inject(MMU_RANGE_MIRROR_BEGUN, mirror);
 		got = get_user_pages_fast(start, npages, flags, pages);
@@ -398,8 +744,8 @@ static long mirror_populate_batch(struct mmu_range_mirror *mirror,
  * held; sleeps like mmu_range_mirror_begin().
  * Return: 0; -EINVAL if the mm is not the caller's, the pages are not inside
  * the mirror or other flags were given; -EAGAIN after a bounded number of
- * collisions; -EINTR on a fatal signal; -EFAULT or what else GUP said; what
- * @install said.
+ * collisions; -EINTR on a fatal signal; -ESRCH once the address space is gone;
+ * -EFAULT or what else GUP said; what @install said.
  */
 int mmu_range_mirror_populate(struct mmu_range_mirror *mirror,
 			      unsigned long start, unsigned long npages,
@@ -992,6 +1338,8 @@ static void __exit mmu_range_mirror_exit(void)
 	destroy_workqueue(window_wq);
 	/* Domains are freed by a function of this module. */
 	rcu_barrier();
+	/* As are lists. */
+	mmu_notifier_synchronize();
 	drain_masks_free();
 }
 module_exit(mmu_range_mirror_exit);

@@ -11,7 +11,9 @@
 #include <linux/atomic.h>
 #include <linux/bits.h>
 #include <linux/cpumask.h>
+#include <linux/list.h>
 #include <linux/mm.h>
+#include <linux/mmu_mirror_tlb.h>
 #include <linux/mmu_notifier.h>
 #include <linux/mmu_range_mirror_compat.h>
 #include <linux/mutex.h>
@@ -63,6 +65,24 @@
  *	put the pages
  */
 
+/**
+ * DOC: external TLBs
+ *
+ * A device that walks the CPU's page tables fetches translations at any time,
+ * also between the start and the end of an invalidation. It is flushed by
+ * @invalidate_range, which core mm calls after the entry has changed and before
+ * the page, or the page table, can be used again. Permissions that grow arrive
+ * there as well, and nowhere else: there is no invalidation for them.
+ *
+ * A device that walks tables of the driver's own is flushed on invalidation.
+ * Only what the driver drops by itself may be flushed later, because core mm
+ * cannot free that page, nor take a permission from it, without an
+ * invalidation: mmu_range_mirror_defer_flush(). Reclaim's ageing flushes
+ * nothing.
+ *
+ * The mirror's lock is never held while a device is waited for.
+ */
+
 struct mmu_range_mirror;
 
 /**
@@ -77,6 +97,23 @@ struct mmu_range_mirror;
  *	mirror that the range hits. Runs concurrently with itself.
  * @wait_sleeps: @wait needs to sleep. Such a mirror answers a non-blockable
  *	range (the OOM reaper's) with -EAGAIN, and only if the range hits it.
+ * @tlb: Optional. The device's TLB, which @invalidate_range gathers for and
+ *	mmu_range_mirror_defer_flush() puts off. Called once, on insertion; the
+ *	mirrors of a TLB are of one mm.
+ * @invalidate_range: Optional: the device walks the CPU's page tables. Flush
+ *	its translations of [@start, @end), which is clipped to the mirror:
+ *	with @tlb, add what it may hold of them to @gather, else @gather is NULL
+ *	and the flush is complete on return. In atomic context, with page-table
+ *	locks held and none of the mirror's, concurrently with itself and with
+ *	the other hooks, and not bracketed by an invalidation. Also called on
+ *	removal and when the mm exits.
+ * @release: Optional, with @invalidate_range only. The address space goes: stop
+ *	the device before its page tables do. Never concurrent with itself; it
+ *	may sleep.
+ * @young: Optional: only the device uses the pages, and reclaim asks it. Say
+ *	whether it used any of [@start, @end), clipped to the mirror, and with
+ *	@clear forget so; nothing is flushed for it. In atomic context, with
+ *	page-table locks held.
  */
 struct mmu_range_mirror_ops {
 	void (*invalidate)(struct mmu_range_mirror *mirror,
@@ -84,6 +121,13 @@ struct mmu_range_mirror_ops {
 	void (*wait)(struct mmu_range_mirror *mirror,
 		     const struct mmu_notifier_range *range);
 	bool wait_sleeps;
+	struct mmu_mirror_tlb *(*tlb)(struct mmu_range_mirror *mirror);
+	void (*invalidate_range)(struct mmu_range_mirror *mirror,
+				 unsigned long start, unsigned long end,
+				 struct mmu_mirror_gather *gather);
+	void (*release)(struct mmu_range_mirror *mirror);
+	bool (*young)(struct mmu_range_mirror *mirror, unsigned long start,
+		      unsigned long end, bool clear);
 };
 
 /**
@@ -107,6 +151,14 @@ struct mmu_range_mirror_finish {
 };
 #endif
 
+struct mmu_range_mirror_list;
+
+/* Being on one of the lists of mirrors that every mm has at most one of. */
+struct mmu_range_mirror_member {
+	struct mmu_range_mirror_list *list;
+	struct list_head node;
+};
+
 /**
  * struct mmu_range_mirror - one range of one mm, mirrored by a driver
  * @notifier: the core's subscription; @notifier.mm is the mirrored mm
@@ -116,6 +168,8 @@ struct mmu_range_mirror_finish {
  * @start: first byte, page aligned
  * @end: first byte after the range, page aligned
  * @nr_dirtied: calls to mmu_range_mirror_mark_dirty(), under the lock
+ * @tlb: what @ops->tlb said
+ * @released: the address space is gone
  *
  * Embed it in the driver's object; it must stay until
  * mmu_range_mirror_remove() has returned. All members are private to the
@@ -129,7 +183,12 @@ struct mmu_range_mirror {
 	unsigned long start;
 	unsigned long end;
 	unsigned long nr_dirtied;
+	struct mmu_mirror_tlb *tlb;
+	bool released;
 	/* private: */
+	long marked;
+	struct mmu_range_mirror_member hook;
+	struct mmu_range_mirror_member young;
 #if MMU_RANGE_MIRROR_TWO_PASS
 	unsigned long finish_busy;
 	struct mmu_range_mirror_finish finish;
@@ -146,6 +205,8 @@ void mmu_range_mirror_remove(struct mmu_range_mirror *mirror);
 unsigned long mmu_range_mirror_begin(struct mmu_range_mirror *mirror);
 void mmu_range_mirror_mark_dirty(struct mmu_range_mirror *mirror,
 				 struct folio *folio);
+void mmu_range_mirror_defer_flush(struct mmu_range_mirror *mirror);
+void mmu_range_mirror_flush_deferred(struct mmu_range_mirror *mirror);
 
 int mmu_range_mirror_populate(struct mmu_range_mirror *mirror,
 			      unsigned long start, unsigned long npages,

@@ -15,4 +15,11 @@
 #define MMU_RANGE_MIRROR_TWO_PASS 0
 #endif
 
+/* What the notifiers of an mm are asked about the age of pages returns. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0)
+#define MMU_RANGE_MIRROR_YOUNG bool
+#else
+#define MMU_RANGE_MIRROR_YOUNG int
+#endif
+
 #endif /* _LINUX_MMU_RANGE_MIRROR_COMPAT_H */

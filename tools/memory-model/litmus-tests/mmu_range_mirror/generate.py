@@ -41,7 +41,8 @@ LOCKS = {'window_lock', 'mm_lock', 'ptl'}
 ATOMICS = {'dropped', 'drained'}
 
 # Of the configurations of a mirror, the windows': a spinlock, written through.
-CONSTANT_MEMBERS = {'mutex': 0, 'writable': 1, 'wait': 1, 'wait_sleeps': 0}
+CONSTANT_MEMBERS = {'mutex': 0, 'writable': 1, 'wait': 1, 'wait_sleeps': 0,
+		    'tlb': 0}
 # Counts that nobody decides by.
 STATISTICS = {'installed', 'dropped_pages', 'nr_dirtied', 'collisions', 'drops'}
 
