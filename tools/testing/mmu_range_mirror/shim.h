@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the kernel provides to include/linux/mmu_range_mirror.h, for a thread
+ * that is bound to its CPU. Its section guard is compiled as it stands: here
+ * are only the primitives under it, each at the cost that it has in the kernel
+ * on x86, and stubs for what the rest of the header mentions.
+ */
+#ifndef _MMU_RANGE_MIRROR_SHIM_H
+#define _MMU_RANGE_MIRROR_SHIM_H
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/rseq.h>
+#include <urcu/call-rcu.h>	/* struct rcu_head */
+
+#include <linux/build_bug.h>
+#include <linux/compiler.h>
+#include <linux/types.h>
+#include <asm/barrier.h>
+
+#define PAGE_SHIFT		12
+#define PAGE_SIZE		(1UL << PAGE_SHIFT)
+#define offset_in_page(p)	((unsigned long)(p) & (PAGE_SIZE - 1))
+#define __counted_by(member)
+#define EXPORT_SYMBOL_GPL(symbol)
+
+/*
+ * Preemption. As on x86, the count has a bit that is clear if somebody wants
+ * the CPU, so that one comparison with zero tells. Nobody ever does.
+ */
+#ifdef CONFIG_PREEMPT_NONE
+#define preempt_disable()	barrier()
+#define preempt_enable()	barrier()
+#else
+static __thread unsigned int preempt_count = 1U << 31;
+
+static __always_inline void preempt_disable(void)
+{
+	preempt_count++;
+	barrier();
+}
+
+static __always_inline void preempt_enable(void)
+{
+	barrier();
+	if (unlikely(!--preempt_count))
+		abort();
+}
+#endif
+
+/* Per-CPU data: an array, whose index the kernel keeps up to date for us. */
+#define PERCPU_STRIDE		256
+#define __percpu
+#define this_cpu_ptr(ptr) \
+	((typeof(ptr))((char *)(ptr) + smp_processor_id() * PERCPU_STRIDE))
+
+static __always_inline unsigned int smp_processor_id(void)
+{
+	struct rseq *rseq = __builtin_thread_pointer() + __rseq_offset;
+
+	return READ_ONCE(rseq->cpu_id);
+}
+
+#define MAX_CPUS			4096
+
+struct cpumask {
+	unsigned long bits[MAX_CPUS / BITS_PER_LONG];
+};
+
+#define cpumask_var_t		struct cpumask *
+
+static inline void cpumask_set_cpu(unsigned int cpu, struct cpumask *mask)
+{
+	__atomic_fetch_or(&mask->bits[cpu / BITS_PER_LONG],
+			  1UL << cpu % BITS_PER_LONG, __ATOMIC_SEQ_CST);
+}
+
+/* For inlines of the headers' other halves, which nothing here calls. */
+#define spinlock_t		struct mutex
+#define MMU_NOTIFY_EXCLUSIVE	0
+#define lockdep_assert_held(lock)
+
+struct folio;
+struct mm_struct;
+struct mmu_notifier_range;
+struct page;
+
+struct mutex {
+	int unused;
+};
+
+struct work_struct {
+	int unused;
+};
+
+struct mmu_interval_notifier {
+	int unused;
+};
+
+struct mmu_interval_notifier_finish {
+	int unused;
+};
+
+static inline void atomic_long_add(long n, atomic_long_t *v)
+{
+}
+
+static inline void mutex_lock(struct mutex *lock)
+{
+}
+
+static inline void mutex_unlock(struct mutex *lock)
+{
+}
+
+static inline void spin_lock(spinlock_t *lock)
+{
+}
+
+static inline void spin_unlock(spinlock_t *lock)
+{
+}
+
+static inline bool mmu_interval_read_retry(struct mmu_interval_notifier *sub,
+					   unsigned long seq)
+{
+	return false;
+}
+
+#endif /* _MMU_RANGE_MIRROR_SHIM_H */
