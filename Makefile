@@ -9,13 +9,14 @@ N ?= 200
 
 export N
 
-.PHONY: help run module check check-repeat check-mutants clean $(TIERS:%=check-%)
+.PHONY: help run module bench check check-repeat check-mutants clean $(TIERS:%=check-%)
 
 help:
 	@echo 'The main job'
 	@echo '  run            real clients of vhost-net on mirrored rings, disturbed,'
 	@echo '                 under a stock kernel                 2 min; 4 the first time'
 	@echo '  module         modules for the kernel that runs here            20 s'
+	@echo '  bench          the guard and its peers, side by side: tables, plots  20 s'
 	@echo
 	@echo 'Tests (the last line is "N passed, N failed")'
 	@echo '  check          all tiers but the long ones            8 min; 40 the first time'
@@ -41,6 +42,9 @@ run:
 
 module:
 	@lab/modules.sh running
+
+bench:
+	@lab/bench.sh
 
 check:
 	@lab/check.sh $(TIERS)

@@ -1,0 +1,51 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# lab/bench.sh [PART...]
+#
+# The comparison: runs the parts one after another (all of them, if none is
+# named), then prints their tables and draws their plots. A part is an executable
+# lab/bench/PART that gets ready what it needs, takes its measurements, and
+# prints lines of JSON on stdout; anything else that it prints there is ignored:
+#
+#   {"progress": [DONE, TOTAL]}		now and then: an estimate is shown
+#   {"part": "PART", "name": "what", "unit": "ns", "median": 2.2,
+#    "lo": 2.1, "hi": 2.5, "target": "<= 3", "note": "peer"}	a row, in one line
+#
+# lo and hi are the spread; say what of in the first row's "spread". A target is
+# "<= NUMBER" or ">= NUMBER" for the median, or null. Optional: "note", shown
+# beside the row; "series", for several figures of one name ("p50", "p99"); "x",
+# a number, for a plot of curves in place of bars. Rows of unit "ratio" are not
+# drawn. What is compared has to be measured in turn, round after round, within
+# one part.
+#
+# build/bench/PART.json in the cache gets the rows, with "met" added, and
+# PART.svg the plot. A target that is missed is said, and is no failure; a part
+# that dies is.
+
+# shellcheck source=lab/env.sh
+. "$(dirname "$0")/env.sh"
+
+PARTS="reader"
+[ $# -eq 0 ] || PARTS=$*
+
+need python3 gnuplot-nox
+out=$CACHE/build/bench
+locked bench
+mkdir -p "$out"
+failed=
+n=0
+for part in $PARTS; do
+	n=$((n + 1))
+	[ -x "$LAB/bench/$part" ] || die "no part $part in lab/bench"
+	say "part $n of $(echo "$PARTS" | wc -w): $part"
+	rm -f "$out/$part.json" "$out/$part.svg" "$out/$part.died"
+	{
+		"$LAB/bench/$part" || : >"$out/$part.died"
+	} | "$LAB/bench/render.py" collect "$part" "$out/$part.json"
+	[ ! -f "$out/$part.died" ] || failed="$failed $part"
+done
+# $PARTS is a list on purpose.
+# shellcheck disable=SC2086
+"$LAB/bench/render.py" report "$out" $PARTS
+[ -z "$failed" ] || die "died:$failed"
