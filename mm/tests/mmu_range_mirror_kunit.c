@@ -4,21 +4,14 @@
  * program. Races are brought about at the helper's injection points, and
  * invalidations are made by calling the core's own start and end.
  */
-#include <kunit/test.h>
-#include <linux/completion.h>
 #include <linux/delay.h>
-#include <linux/kthread.h>
-#include <linux/mman.h>
 #include <linux/mmu_range_mirror.h>
 #include <linux/mmu_range_mirror_inject.h>
 #include <linux/pagemap.h>
-#include <linux/sched/mm.h>
-#include <linux/sched/signal.h>
 #include <linux/swap.h>
-#include <linux/uaccess.h>
 
-#define NPAGES		8
-#define LENGTH		(NPAGES * PAGE_SIZE)
+#include "mmu_mirror_kunit.h"
+
 /*
  * How long a reader stays inside to see whether an invalidation waits. The host
  * of a virtual machine may be busy: give the invalidation time to go wrong.
@@ -26,104 +19,46 @@
 #define HOLD_NS		(100 * NSEC_PER_MSEC)
 /* How long the sections are that a reader nests meanwhile. */
 #define NESTED_NS	10000
-/* More than the helper may ever retry. */
-#define MANY		1000
 
-/* A thread that runs one function, and whose end can be waited for. */
-struct actor {
-	void (*run)(struct actor *actor);
-	struct mm_struct *mm;
-	void *arg;
-	struct completion done;
-	long ret;
-};
-
-static int actor_main(void *data)
-{
-	struct actor *actor = data;
-
-	if (actor->mm)
-		kthread_use_mm(actor->mm);
-	actor->run(actor);
-	if (actor->mm)
-		kthread_unuse_mm(actor->mm);
-	complete_all(&actor->done);
-	return 0;
-}
-
-static void actor_start(struct kunit *test, struct actor *actor, int cpu)
-{
-	struct task_struct *task;
-
-	init_completion(&actor->done);
-	task = kthread_create(actor_main, actor, "mirror-actor");
-	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
-	if (cpu >= 0)
-		kthread_bind(task, cpu);
-	wake_up_process(task);
-}
-
-static void actor_join(struct kunit *test, struct actor *actor)
-{
-	KUNIT_ASSERT_NE(test, 0,
-			wait_for_completion_timeout(&actor->done, 20 * HZ));
-}
-
-/* Stops the first thread that comes to a point until it is opened. */
-static struct gate {
+/* Where the helper is stopped, or made to call a function. */
+static struct {
 	enum mmu_range_mirror_point point;
-	bool armed;
-	struct completion reached;
-	struct completion open;
-	/* Instead of stopping: called each time, and counted. */
+	struct gate gate;
+	/* Instead of the gate: called each time, and counted. */
 	void (*call)(void *arg);
 	void *arg;
 	int calls;
-} gate;
+} inject;
 
-static void gate_hook(enum mmu_range_mirror_point point,
-		      struct mmu_range_mirror *mirror)
+static void inject_hook(enum mmu_range_mirror_point point,
+			struct mmu_range_mirror *mirror)
 {
-	if (point != gate.point)
+	if (point != inject.point)
 		return;
-	if (gate.call) {
-		gate.calls++;
-		gate.call(gate.arg);
-	} else if (xchg(&gate.armed, false)) {
-		complete_all(&gate.reached);
-		wait_for_completion(&gate.open);
+	if (inject.call) {
+		inject.calls++;
+		inject.call(inject.arg);
+	} else {
+		gate_pass(&inject.gate);
 	}
 }
 
-static void gate_arm(enum mmu_range_mirror_point point)
+static void inject_gate(enum mmu_range_mirror_point point)
 {
-	gate.point = point;
-	gate.call = NULL;
-	init_completion(&gate.reached);
-	init_completion(&gate.open);
-	gate.armed = true;
-	mmu_range_mirror_set_hook(gate_hook);
+	inject.point = point;
+	inject.call = NULL;
+	gate_arm(&inject.gate);
+	mmu_range_mirror_set_hook(inject_hook);
 }
 
-static void gate_call(enum mmu_range_mirror_point point,
-		      void (*call)(void *arg), void *arg)
+static void inject_call(enum mmu_range_mirror_point point,
+			void (*call)(void *arg), void *arg)
 {
-	gate.point = point;
-	gate.call = call;
-	gate.arg = arg;
-	gate.calls = 0;
-	mmu_range_mirror_set_hook(gate_hook);
-}
-
-static void gate_await(struct kunit *test)
-{
-	KUNIT_ASSERT_NE(test, 0,
-			wait_for_completion_timeout(&gate.reached, 20 * HZ));
-}
-
-static void gate_open(void)
-{
-	complete_all(&gate.open);
+	inject.point = point;
+	inject.call = call;
+	inject.arg = arg;
+	inject.calls = 0;
+	mmu_range_mirror_set_hook(inject_hook);
 }
 
 /* A driver with a table of pages. */
@@ -228,19 +163,6 @@ static int mapped_refs(struct kunit *test, unsigned long addr)
 	return page_count(page);
 }
 
-static unsigned long map_memory(struct kunit *test)
-{
-	unsigned long addr;
-	int i;
-
-	addr = kunit_vm_mmap(test, NULL, 0, LENGTH, PROT_READ | PROT_WRITE,
-			     MAP_ANONYMOUS | MAP_PRIVATE, 0);
-	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)addr));
-	for (i = 0; i < NPAGES; i++)
-		KUNIT_ASSERT_EQ(test, 0, put_user(i + 1, (int __user *)(addr + i * PAGE_SIZE)));
-	return addr;
-}
-
 /* Give [@addr, @addr + @length) new, zero-filled memory. */
 static void remap_memory(struct kunit *test, unsigned long addr,
 			 unsigned long length)
@@ -269,36 +191,6 @@ static struct shadow *shadow_make(struct kunit *test, unsigned long addr,
 						own_mutex ? &lock : NULL));
 	memset(hook_log, 0, sizeof(hook_log));
 	return shadow;
-}
-
-/* One invalidation, in two halves. */
-static void range_begin(struct mmu_notifier_range *range, unsigned long start,
-			unsigned long end)
-{
-	mmu_notifier_range_init(range, MMU_NOTIFY_CLEAR, 0, current->mm, start,
-				end);
-	mmu_notifier_invalidate_range_start(range);
-}
-
-static void invalidate(unsigned long start, unsigned long end)
-{
-	struct mmu_notifier_range range;
-
-	range_begin(&range, start, end);
-	mmu_notifier_invalidate_range_end(&range);
-}
-
-static int invalidate_nonblock(unsigned long start, unsigned long end)
-{
-	struct mmu_notifier_range range;
-	int ret;
-
-	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, current->mm, start,
-				end);
-	ret = mmu_notifier_invalidate_range_start_nonblock(&range);
-	if (!ret)
-		mmu_notifier_invalidate_range_end(&range);
-	return ret;
 }
 
 /* An actor's: invalidate [start, start + length) of the actor's mm. */
@@ -528,8 +420,8 @@ static void invalidate_never_dirties(struct kunit *test)
 static void run_hold_lock(struct actor *actor)
 {
 	mmu_range_mirror_lock(actor->arg);
-	complete_all(&gate.reached);
-	wait_for_completion(&gate.open);
+	complete_all(&inject.gate.reached);
+	wait_for_completion(&inject.gate.open);
 	mmu_range_mirror_unlock(actor->arg);
 }
 
@@ -556,13 +448,13 @@ static void nonblockable(struct kunit *test)
 	/* A mutex is only tried. */
 	other = shadow_make(test, addr, &shadow_ops, true);
 	KUNIT_EXPECT_EQ(test, 0, invalidate_nonblock(addr, end));
-	init_completion(&gate.reached);
+	gate_init(&inject.gate);
 	holder.arg = &other->mirror;
 	actor_start(test, &holder, -1);
-	gate_await(test);
+	gate_await(test, &inject.gate);
 	KUNIT_EXPECT_EQ(test, -EAGAIN, invalidate_nonblock(addr, end));
 	KUNIT_EXPECT_EQ(test, 0, invalidate_nonblock(end, end + PAGE_SIZE));
-	gate_open();
+	gate_open(&inject.gate);
 	actor_join(test, &holder);
 	KUNIT_EXPECT_EQ(test, 1, other->invalidated);
 	mmu_range_mirror_remove(&other->mirror);
@@ -579,11 +471,11 @@ static void populate_collides(struct kunit *test,
 		.run = run_populate, .mm = current->mm, .arg = shadow,
 	};
 
-	gate_arm(point);
+	inject_gate(point);
 	actor_start(test, &actor, -1);
-	gate_await(test);
+	gate_await(test, &inject.gate);
 	remap_memory(test, addr, LENGTH);
-	gate_open();
+	gate_open(&inject.gate);
 	actor_join(test, &actor);
 	KUNIT_EXPECT_EQ(test, 0, actor.ret);
 	KUNIT_EXPECT_PTR_EQ(test, mapped_page(test, addr), shadow->page[0]);
@@ -611,11 +503,11 @@ static void populate_ignores_unrelated(struct kunit *test)
 	};
 	struct mmu_notifier_range range;
 
-	gate_arm(MMU_RANGE_MIRROR_LOOKED_UP);
+	inject_gate(MMU_RANGE_MIRROR_LOOKED_UP);
 	actor_start(test, &actor, -1);
-	gate_await(test);
+	gate_await(test, &inject.gate);
 	range_begin(&range, addr + LENGTH, addr + LENGTH + PAGE_SIZE);
-	gate_open();
+	gate_open(&inject.gate);
 	actor_join(test, &actor);
 	KUNIT_EXPECT_EQ(test, 0, actor.ret);
 	KUNIT_EXPECT_NOT_NULL(test, shadow->page[0]);
@@ -636,12 +528,12 @@ static void populate_before_the_mark(struct kunit *test)
 		.run = run_invalidate, .mm = current->mm, .arg = &extent,
 	};
 
-	gate_arm(MMU_RANGE_MIRROR_NOTIFIED);
+	inject_gate(MMU_RANGE_MIRROR_NOTIFIED);
 	actor_start(test, &actor, -1);
-	gate_await(test);
+	gate_await(test, &inject.gate);
 	KUNIT_EXPECT_EQ(test, 0, shadow_populate(shadow, 0, NPAGES));
 	KUNIT_EXPECT_NOT_NULL(test, shadow->page[0]);
-	gate_open();
+	gate_open(&inject.gate);
 	actor_join(test, &actor);
 	KUNIT_EXPECT_NULL(test, shadow->page[0]);
 	mmu_range_mirror_remove(&shadow->mirror);
@@ -658,13 +550,13 @@ static void populate_waits_for_end(struct kunit *test)
 	struct mmu_notifier_range range;
 
 	range_begin(&range, addr, addr + LENGTH);
-	gate_arm(MMU_RANGE_MIRROR_BEGUN);
+	inject_gate(MMU_RANGE_MIRROR_BEGUN);
 	actor_start(test, &actor, -1);
 	KUNIT_EXPECT_EQ(test, 0,
-			wait_for_completion_timeout(&gate.reached, HZ / 20));
+			wait_for_completion_timeout(&inject.gate.reached, HZ / 20));
 	mmu_notifier_invalidate_range_end(&range);
-	gate_await(test);
-	gate_open();
+	gate_await(test, &inject.gate);
+	gate_open(&inject.gate);
 	actor_join(test, &actor);
 	KUNIT_EXPECT_EQ(test, 0, actor.ret);
 	KUNIT_EXPECT_NOT_NULL(test, shadow->page[0]);
@@ -675,7 +567,7 @@ static void call_invalidate(void *arg)
 {
 	struct extent *extent = arg;
 
-	if (gate.calls < MANY)
+	if (inject.calls < MANY)
 		invalidate(extent->start, extent->start + extent->length);
 }
 
@@ -686,9 +578,9 @@ static void populate_gives_up(struct kunit *test)
 	struct extent extent = { .start = addr, .length = LENGTH };
 	int refs = mapped_refs(test, addr);
 
-	gate_call(MMU_RANGE_MIRROR_LOOKED_UP, call_invalidate, &extent);
+	inject_call(MMU_RANGE_MIRROR_LOOKED_UP, call_invalidate, &extent);
 	KUNIT_EXPECT_EQ(test, -EAGAIN, shadow_populate(shadow, 0, NPAGES));
-	KUNIT_EXPECT_LT(test, gate.calls, MANY);
+	KUNIT_EXPECT_LT(test, inject.calls, MANY);
 	mmu_range_mirror_set_hook(NULL);
 	KUNIT_EXPECT_EQ(test, 0, shadow->mirror.nr_dirtied);
 	KUNIT_EXPECT_EQ(test, refs, mapped_refs(test, addr));
@@ -973,12 +865,12 @@ static void window_fill_collides(struct kunit *test,
 	window_setup(test, &t);
 	invalidate(t.addr, t.addr + LENGTH);
 	t.window->hold_off = jiffies;
-	gate_arm(point);
+	inject_gate(point);
 	mmu_mirror_window_prefetch(t.window);
-	gate_await(test);
+	gate_await(test, &inject.gate);
 	remap_memory(test, t.addr, LENGTH);
 	KUNIT_EXPECT_EQ(test, 0, put_user(7, (int __user *)t.addr));
-	gate_open();
+	gate_open(&inject.gate);
 	flush_work(&t.window->fill);
 	KUNIT_EXPECT_EQ(test, 1, t.window->collisions);
 	KUNIT_EXPECT_PTR_EQ(test, page_address(mapped_page(test, t.addr)),
@@ -1008,12 +900,12 @@ static void window_fill_gives_up(struct kunit *test)
 	extent.length = LENGTH;
 	invalidate(t.addr, t.addr + LENGTH);
 	t.window->hold_off = jiffies;
-	gate_call(MMU_RANGE_MIRROR_LOOKED_UP, call_invalidate, &extent);
+	inject_call(MMU_RANGE_MIRROR_LOOKED_UP, call_invalidate, &extent);
 	/* The hook invalidates the current mm: the fill's, for the work. */
 	mmu_mirror_window_prefetch(t.window);
 	flush_work(&t.window->fill);
-	KUNIT_EXPECT_LT(test, gate.calls, MANY);
-	KUNIT_EXPECT_EQ(test, gate.calls, t.window->collisions);
+	KUNIT_EXPECT_LT(test, inject.calls, MANY);
+	KUNIT_EXPECT_EQ(test, inject.calls, t.window->collisions);
 	KUNIT_EXPECT_NULL(test, t.window->kaddr[0]);
 	mmu_range_mirror_set_hook(NULL);
 	window_teardown(&t);
@@ -1231,19 +1123,19 @@ static void check_overlap(struct kunit *test, bool first_waits)
 	second.mm = current->mm;
 	reader.domain = t.domain;
 	reader.window = t.window;
-	gate_arm(MMU_RANGE_MIRROR_DROPPED);
+	inject_gate(MMU_RANGE_MIRROR_DROPPED);
 	reader_enter(test, &eye, &reader);
 	actor_start(test, &first, 0);
-	gate_await(test);
+	gate_await(test, &inject.gate);
 	if (first_waits) {
-		gate_open();
+		gate_open(&inject.gate);
 		KUNIT_EXPECT_EQ(test, 0,
 				wait_for_completion_timeout(&first.done, HZ / 20));
 	}
 	actor_start(test, &second, 0);
 	actor_join(test, &eye);
 	KUNIT_EXPECT_FALSE(test, reader.saw_return);
-	gate_open();
+	gate_open(&inject.gate);
 	actor_join(test, &first);
 	actor_join(test, &second);
 	window_teardown(&t);
@@ -1381,14 +1273,14 @@ static void close_keeps_the_notifier_until_drained(struct kunit *test)
 	reader.domain = t.domain;
 	reader.window = t.window;
 	closer.arg = t.window;
-	gate_arm(MMU_RANGE_MIRROR_SNAPSHOT);
+	inject_gate(MMU_RANGE_MIRROR_SNAPSHOT);
 	reader_enter(test, &eye, &reader);
 	actor_start(test, &closer, 0);
-	gate_await(test);
+	gate_await(test, &inject.gate);
 	actor_start(test, &hand, 0);
 	actor_join(test, &eye);
 	KUNIT_EXPECT_FALSE(test, reader.saw_return);
-	gate_open();
+	gate_open(&inject.gate);
 	actor_join(test, &hand);
 	actor_join(test, &closer);
 	KUNIT_EXPECT_EQ(test, 0, atomic_read(&t.domain->nr_windows));
@@ -1404,13 +1296,13 @@ static void close_waits_for_the_fill(struct kunit *test)
 	invalidate(t.addr, t.addr + LENGTH);
 	t.window->hold_off = jiffies;
 	closer.arg = t.window;
-	gate_arm(MMU_RANGE_MIRROR_LOOKED_UP);
+	inject_gate(MMU_RANGE_MIRROR_LOOKED_UP);
 	mmu_mirror_window_prefetch(t.window);
-	gate_await(test);
+	gate_await(test, &inject.gate);
 	actor_start(test, &closer, -1);
 	KUNIT_EXPECT_EQ(test, 0,
 			wait_for_completion_timeout(&closer.done, HZ / 20));
-	gate_open();
+	gate_open(&inject.gate);
 	actor_join(test, &closer);
 	mmu_mirror_domain_destroy(t.domain);
 }
@@ -1423,16 +1315,16 @@ static void closed_window_does_not_fill(struct kunit *test)
 
 	window_setup(test, &t);
 	closer.arg = t.window;
-	gate_arm(MMU_RANGE_MIRROR_CLOSED);
+	inject_gate(MMU_RANGE_MIRROR_CLOSED);
 	actor_start(test, &closer, -1);
-	gate_await(test);
+	gate_await(test, &inject.gate);
 	t.window->hold_off = jiffies;
 	mmu_mirror_enter(t.domain);
 	KUNIT_EXPECT_NULL(test, mmu_mirror_window_ptr(t.window, 0, 1));
 	mmu_mirror_exit(t.domain);
 	KUNIT_EXPECT_FALSE(test, work_busy(&t.window->fill));
 	KUNIT_EXPECT_NULL(test, t.window->kaddr[0]);
-	gate_open();
+	gate_open(&inject.gate);
 	actor_join(test, &closer);
 	mmu_mirror_domain_destroy(t.domain);
 }
@@ -1454,9 +1346,9 @@ static void close_within_invalidation(struct kunit *test)
 	mmu_notifier_invalidate_range_end(&range);
 	actor_join(test, &closer);
 	/* Nobody is told of an invalidation any more. */
-	gate_call(MMU_RANGE_MIRROR_NOTIFIED, call_nothing, NULL);
+	inject_call(MMU_RANGE_MIRROR_NOTIFIED, call_nothing, NULL);
 	invalidate(t.addr, t.addr + LENGTH);
-	KUNIT_EXPECT_EQ(test, 0, gate.calls);
+	KUNIT_EXPECT_EQ(test, 0, inject.calls);
 	mmu_range_mirror_set_hook(NULL);
 	/* A later window of the same range works. */
 	t.window = window_make(test, t.domain, t.addr, LENGTH);
@@ -1473,14 +1365,12 @@ struct owner {
 static void run_owner(struct actor *actor)
 {
 	struct owner *owner = actor->arg;
-	struct mm_struct *mm = mm_alloc();
+	struct mm_struct *mm = new_mm();
 	unsigned long addr;
 
 	actor->ret = -ENOMEM;
 	if (!mm)
 		return;
-	mm->task_size = TASK_SIZE;
-	arch_pick_mmap_layout(mm, &current->signal->rlim[RLIMIT_STACK]);
 	kthread_use_mm(mm);
 	addr = vm_mmap(NULL, 0, LENGTH, PROT_READ | PROT_WRITE,
 		       MAP_ANONYMOUS | MAP_PRIVATE, 0);
@@ -1526,13 +1416,13 @@ static void window_outlives_its_owner(struct kunit *test)
 static void mirror_test_exit(struct kunit *test)
 {
 	/* A failed assertion may have left a thread at the gate. */
-	gate_open();
+	gate_open(&inject.gate);
 	mmu_range_mirror_set_hook(NULL);
 }
 
 static int mirror_test_init(struct kunit *test)
 {
-	init_completion(&gate.open);
+	gate_init(&inject.gate);
 	return 0;
 }
 
