@@ -4,6 +4,8 @@
  * that abut are one. An interval tree, because an invalidation takes extents
  * out of it and must not fail: that never allocates.
  */
+#include <kunit/static_stub.h>
+#include <kunit/visibility.h>
 #include <linux/export.h>
 #include <linux/minmax.h>
 #include <linux/mmu_mirror_extents.h>
@@ -75,6 +77,19 @@ void mmu_mirror_extents_map(struct mmu_mirror_extents *extents,
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_extents_map);
 
+/**
+ * mmu_mirror_extent_alloc_nowait - an extent, if that needs no waiting
+ *
+ * Return: the extent, or NULL.
+ */
+VISIBLE_IF_KUNIT struct mmu_mirror_extent *mmu_mirror_extent_alloc_nowait(void)
+{
+	KUNIT_STATIC_STUB_REDIRECT(mmu_mirror_extent_alloc_nowait);
+	return kmalloc(sizeof(struct mmu_mirror_extent),
+		       GFP_NOWAIT | __GFP_NOWARN);
+}
+EXPORT_SYMBOL_IF_KUNIT(mmu_mirror_extent_alloc_nowait);
+
 /*
  * The part of @extent above @last stays. An invalidation cannot fail and must
  * not wait for memory: without any, that part is unmapped too, which costs the
@@ -86,7 +101,7 @@ static unsigned long extent_keep_above(struct mmu_mirror_extents *extents,
 	struct mmu_mirror_extent *upper;
 
 	extents->nr_split++;
-	upper = kmalloc(sizeof(*upper), GFP_NOWAIT | __GFP_NOWARN);
+	upper = mmu_mirror_extent_alloc_nowait();
 	if (!upper) {
 		extents->nr_lost++;
 		return last;

@@ -548,6 +548,7 @@ int mmu_range_mirror_insert(struct mmu_range_mirror *mirror,
 	ret = mirror_subscribe(mirror, mm);
 	if (ret)
 		return ret;
+	inject(MMU_RANGE_MIRROR_SUBSCRIBED, mirror);
 	ret = mmu_interval_notifier_insert(&mirror->notifier, mm, start, length,
 					   &mirror_notifier_ops);
 	if (ret) {

@@ -53,6 +53,10 @@ void mmu_mirror_extents_gather(struct mmu_mirror_extents *extents,
 			       unsigned long start, unsigned long end,
 			       struct mmu_mirror_gather *gather);
 
+#if IS_ENABLED(CONFIG_KUNIT)
+struct mmu_mirror_extent *mmu_mirror_extent_alloc_nowait(void);
+#endif
+
 /**
  * mmu_mirror_extent_alloc - what mmu_mirror_extents_map() may need
  *

@@ -216,6 +216,10 @@ int mmu_range_mirror_populate(struct mmu_range_mirror *mirror,
 					     struct page *page, void *ctx),
 			      void *ctx);
 
+#if IS_ENABLED(CONFIG_KUNIT)
+bool mmu_range_mirror_can_hook(void);
+#endif
+
 /**
  * mmu_range_mirror_lock - take the lock that the invalidator takes
  * @mirror: the mirror

@@ -17,6 +17,8 @@ struct mmu_range_mirror;
  * @MMU_RANGE_MIRROR_SNAPSHOT: number of drops read, no interrupt sent yet; no
  *	mirror is given
  * @MMU_RANGE_MIRROR_CLOSED: window emptied and drained, notifier not removed
+ * @MMU_RANGE_MIRROR_SUBSCRIBED: a new mirror has its notifiers for the TLB and
+ *	for young, not yet the one for its range
  * @MMU_RANGE_MIRROR_NR_POINTS: how many there are
  *
  * The hook may sleep at all of them, but for an invalidation that must not
@@ -29,6 +31,7 @@ enum mmu_range_mirror_point {
 	MMU_RANGE_MIRROR_DROPPED,
 	MMU_RANGE_MIRROR_SNAPSHOT,
 	MMU_RANGE_MIRROR_CLOSED,
+	MMU_RANGE_MIRROR_SUBSCRIBED,
 	MMU_RANGE_MIRROR_NR_POINTS,
 };
 
