@@ -97,6 +97,7 @@ obj-$(CONFIG_MMU_MIRROR_EXTENTS) := mmu_mirror_extents.o
 obj-$(CONFIG_MMU_MIRROR_TLB) += mmu_mirror_tlb.o
 obj-$(CONFIG_MMU_RANGE_MIRROR) += mmu_range_mirror.o
 obj-$(CONFIG_MMU_RANGE_MIRROR_KUNIT_TEST) += tests/mmu_range_mirror_kunit.o
+obj-$(CONFIG_MMU_RANGE_MIRROR_KUNIT_TEST) += tests/mmu_mirror_tlb_kunit.o
 END
 put "$out/lib/Kbuild" <<'END'
 obj-$(CONFIG_TEST_MMU_RANGE_MIRROR) := test_mmu_range_mirror.o

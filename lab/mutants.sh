@@ -33,7 +33,7 @@ refresh() {
 # The tests that failed, in one line; or that something else went wrong.
 killers() {
 	failed=$(sed -nE 's/^ *not ok [0-9]+ (- )?([^#]*).*/\2/p' \
-		"$work/$name.out" | grep -vx mmu_range_mirror |
+		"$work/$name.out" | grep -vxE 'mmu_(range_mirror|mirror_tlb)' |
 		tr '\n' ',' | sed 's/,$//; s/,/, /g')
 	if [ -n "$failed" ]; then
 		echo "$failed"
