@@ -4,13 +4,15 @@
 # lab/mutants.sh [NAME...]
 #
 # Apply each small wrong change of lab/mutants.tsv, or those named, to a copy of
-# the repository, run the tier that must notice it, and print KTAP: a mutant
-# that no test notices is a failure. What killed each stands behind its name,
-# and in $CACHE/build/mutants/table.
+# the repository, run the test that must notice it, and print KTAP: a mutant
+# that it does not notice is a failure. With all mutants, the table of
+# invariants in Documentation has to be that of this run, too. With ALL=1 every
+# test of the suite is run, to see who else notices.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
 
+TABLE=Documentation/mm/mmu_range_mirror_invariants.rst
 work=$CACHE/build/mutants
 copy=$work/repo
 mkdir -p "$work"
@@ -27,14 +29,14 @@ done
 
 refresh() {
 	mkdir -p "$copy"
-	(cd "$REPO" && git ls-files -z | rsync -a0 --files-from=- ./ "$copy/")
+	(cd "$REPO" && git -c safe.directory='*' ls-files -z |
+		rsync -a0 --files-from=- ./ "$copy/")
 }
 
 # The tests that failed, in one line; or that something else went wrong.
 killers() {
-	failed=$(sed -nE 's/^ *not ok [0-9]+ (- )?([^#]*).*/\2/p' \
-		"$work/$name.out" | grep -vxE 'mmu_(range_mirror|mirror_tlb)' |
-		tr '\n' ',' | sed 's/,$//; s/,/, /g')
+	failed=$(sed -nE 's/^ +not ok [0-9]+ (- )?([^# ]*).*/\2/p' \
+		"$work/$name.out" | tr '\n' ',' | sed 's/,$//; s/,/, /g')
 	if [ -n "$failed" ]; then
 		echo "$failed"
 	elif [ "$1" != 0 ]; then
@@ -42,9 +44,15 @@ killers() {
 	fi
 }
 
+# kunit NAME TESTS: into $work/NAME.*
+kunit() {
+	[ -z "${ALL:-}" ] || set -- "$1" '*'
+	MRM_CACHE=$own "$copy/lab/kunit.sh" "$2" >"$work/$1.out" \
+		2>"$work/$1.err" </dev/null
+}
+
 need rsync git
 refresh
-# With no mutant applied, the tiers must pass: else every mutant would "die".
 grep -v '^#' "$LAB/mutants.tsv" >"$work/list"
 if [ $# -gt 0 ]; then
 	printf '%s\n' "$@" >"$work/names"
@@ -53,17 +61,17 @@ if [ $# -gt 0 ]; then
 fi
 
 echo "KTAP version 1"
-echo "1..$(($(wc -l <"$work/list") + 1))"
+echo "1..$(($(wc -l <"$work/list") + 1 + ($# == 0)))"
+# With no mutant applied, the tests must pass: else every mutant would "die".
 n=1
 name=none
 status=0
-MRM_CACHE=$own "$copy/lab/kunit.sh" >"$work/none.out" 2>"$work/none.err" ||
-	status=$?
+kunit none '*' || status=$?
 by=$(killers "$status")
 echo "${by:+not }ok 1 mutants: ${by:-nothing} fails without one"
 
 tab=$(printf '\t')
-while IFS=$tab read -r name invariant tier file script; do
+while IFS=$tab read -r name invariant tests file script; do
 	n=$((n + 1))
 	status=0
 	cp "$copy/$file" "$copy/$file.orig"
@@ -73,8 +81,7 @@ while IFS=$tab read -r name invariant tier file script; do
 		continue
 	fi
 	say "mutant $name"
-	MRM_CACHE=$own "$copy/lab/$tier.sh" >"$work/$name.out" 2>"$work/$name.err" </dev/null ||
-		status=$?
+	kunit "$name" "$tests" || status=$?
 	mv "$copy/$file.orig" "$copy/$file"
 	touch "$copy/$file"
 	by=$(killers "$status")
@@ -84,6 +91,15 @@ while IFS=$tab read -r name invariant tier file script; do
 		echo "ok $n mutants: $invariant $name, killed by $by"
 		printf '%s\t%s\t%s\n' "$invariant" "$name" "$by" >>"$work/table"
 	else
-		echo "not ok $n mutants: $invariant $name survives $tier"
+		echo "not ok $n mutants: $invariant $name survives $tests"
 	fi
 done <"$work/list"
+
+[ $# -eq 0 ] || exit 0
+"$LAB/mutants.awk" "$LAB/mutants.tsv" "$work/table" >"$work/invariants.rst"
+if cmp -s "$work/invariants.rst" "$REPO/$TABLE"; then
+	echo "ok $((n + 1)) mutants: $TABLE is of this run"
+else
+	echo "not ok $((n + 1)) mutants: $TABLE is not of this run"
+	say "copy $work/invariants.rst over it"
+fi
