@@ -496,8 +496,8 @@ static int mirror_check_ops(const struct mmu_range_mirror_ops *ops,
  * need be mapped at @start: the range may cover holes.
  *
  * Context: process context, sleeps. The first insertion into an mm takes its
- * mmap_lock for write, as does every one that asks for @invalidate_range or
- * @young: hold no lock that is taken under it.
+ * mmap_lock for write, as does every one with @invalidate_range or @young: hold
+ * no lock that is taken under it.
  * Cost: two allocations and all rmap locks for the first of an mm, and again
  * for the first with @invalidate_range and the first with @young; then one
  * O(log n) tree insertion.
