@@ -13,7 +13,8 @@
  * against any kernel's uapi headers:
  *
  *	cd tools/testing/selftests/mm
- *	gcc -O2 -static -pthread -I../../../.. -o /tmp/test mmu_range_*.c
+ *	gcc -O2 -static -pthread -I../../../.. -o /tmp/test \
+ *		mmu_range_mirror.c mmu_mirror_util.c
  *
  * It needs root, and loads test_mmu_range_mirror if it can. Memory of a disk's
  * file system is looked for in $TMPDIR, /var/tmp and the current directory;
@@ -44,6 +45,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "mmu_mirror_util.h"
 #include <lib/test_mmu_range_mirror_uapi.h>
 
 #ifndef MADV_COLD
@@ -70,158 +72,13 @@
 /* Base pages in a region: more than one batch of any lookup. */
 #define NR_PAGES	96
 #define NR_HUGE		4
-#define NSEC_PER_SEC	1000000000ULL
-/* How long to poll for what must happen soon. */
-#define PATIENCE_NS	(10 * NSEC_PER_SEC)
 
 enum memory { ANON, THP, MEMFD, DISK, HUGETLB, HUGETLB_FILE };
 
-static size_t page_size;
 static size_t thp_size;
 static size_t hugetlb_size;
 static char disk_dir[PATH_MAX];
-
-/* Files of the kernel's. */
-
-static bool read_text(const char *path, char *buf, size_t size)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t len;
-
-	if (fd < 0)
-		return false;
-	len = read(fd, buf, size - 1);
-	close(fd);
-	if (len < 0)
-		return false;
-	buf[len] = 0;
-	return true;
-}
-
-static bool write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	bool ok;
-
-	if (fd < 0)
-		return false;
-	ok = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-	close(fd);
-	return ok;
-}
-
-static bool write_number(const char *path, unsigned long value)
-{
-	char text[32];
-
-	snprintf(text, sizeof(text), "%lu", value);
-	return write_text(path, text);
-}
-
-static long read_number(const char *path)
-{
-	char text[32];
-
-	return read_text(path, text, sizeof(text)) ? atol(text) : -1;
-}
-
-/* The number behind a name at the beginning of a line, or -1. */
-static long read_field(const char *path, const char *name)
-{
-	FILE *file = fopen(path, "r");
-	size_t len = strlen(name);
-	long value = -1;
-	char line[256];
-
-	if (!file)
-		return -1;
-	while (value < 0 && fgets(line, sizeof(line), file))
-		if (!strncmp(line, name, len) && strchr(" :\t", line[len]))
-			value = atol(line + len + 1);
-	fclose(file);
-	return value;
-}
-
-static long vm_event(const char *name)
-{
-	return read_field("/proc/vmstat", name);
-}
-
-/* Settings that are put back when everything is over. */
-
-static struct setting {
-	char path[96];
-	char old[64];
-} settings[16];
-static unsigned int nr_settings;
 static pid_t settings_owner;
-
-static bool set(const char *path, const char *value)
-{
-	struct setting *s = &settings[nr_settings];
-	char *bracket;
-
-	if (nr_settings == ARRAY_SIZE(settings) ||
-	    !read_text(path, s->old, sizeof(s->old)) ||
-	    !write_text(path, value))
-		return false;
-	/* "always [madvise] never" */
-	bracket = strchr(s->old, '[');
-	if (bracket) {
-		memmove(s->old, bracket + 1, strlen(bracket));
-		s->old[strcspn(s->old, "]")] = 0;
-	}
-	snprintf(s->path, sizeof(s->path), "%s", path);
-	nr_settings++;
-	return true;
-}
-
-/* Put back those since there were only @nr of them. */
-static void restore(unsigned int nr)
-{
-	while (nr_settings > nr) {
-		nr_settings--;
-		write_text(settings[nr_settings].path,
-			   settings[nr_settings].old);
-	}
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
-}
-
-/* Wait until an expression is true; what it has become is the result. */
-#define eventually(condition) ({					\
-	uint64_t end_ = now_ns() + PATIENCE_NS;				\
-	bool seen_;							\
-									\
-	while (!(seen_ = (condition)) && now_ns() < end_)		\
-		usleep(100);						\
-	seen_;								\
-})
-
-/* The CPUs that this program was started on. */
-static cpu_set_t cpus;
-
-/* Keep this thread on the @nth of them. */
-static void pin_to_cpu(int nth)
-{
-	cpu_set_t one;
-	int cpu;
-
-	for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-		if (!CPU_ISSET(cpu, &cpus) || nth--)
-			continue;
-		CPU_ZERO(&one);
-		CPU_SET(cpu, &one);
-		sched_setaffinity(0, sizeof(one), &one);
-		return;
-	}
-}
 
 /* NUMA nodes, without a library. */
 
@@ -1342,66 +1199,6 @@ static size_t count_pagemap(const struct region *r, uint64_t bits)
 	return n;
 }
 
-/* Swap on a zram of our own. */
-
-static int zram = -1;
-
-static bool swap_header(const char *device)
-{
-	struct {
-		char boot[1024];
-		uint32_t version;
-		uint32_t last_page;
-		uint32_t nr_bad;
-	} *header = calloc(1, page_size);
-	int fd = open(device, O_WRONLY | O_CLOEXEC);
-	bool ok;
-
-	header->version = 1;
-	header->last_page = (64UL << 20) / page_size - 1;
-	memcpy((char *)header + page_size - 10, "SWAPSPACE2", 10);
-	ok = fd >= 0 && write(fd, header, page_size) == (ssize_t)page_size;
-	close(fd);
-	free(header);
-	return ok;
-}
-
-static void swap_off(void)
-{
-	char path[64];
-
-	if (zram < 0)
-		return;
-	snprintf(path, sizeof(path), "/dev/zram%d", zram);
-	swapoff(path);
-	snprintf(path, sizeof(path), "/sys/block/zram%d/reset", zram);
-	write_text(path, "1");
-	write_number("/sys/class/zram-control/hot_remove", zram);
-	zram = -1;
-}
-
-static const char *swap_on(void)
-{
-	char path[64];
-
-	if (access("/sys/class/zram-control", F_OK) &&
-	    system("modprobe zram >/dev/null 2>&1"))
-		return "no zram";
-	/* Reading it makes a device. */
-	zram = read_number("/sys/class/zram-control/hot_add");
-	if (zram < 0)
-		return "zram gives no device";
-	snprintf(path, sizeof(path), "/sys/block/zram%d/disksize", zram);
-	if (!write_text(path, "64M"))
-		return "cannot set the size of zram";
-	snprintf(path, sizeof(path), "/dev/zram%d", zram);
-	if (!eventually(!access(path, F_OK)) || !swap_header(path))
-		return "cannot write to zram";
-	if (swapon(path, 0))
-		return "swapon fails";
-	return NULL;
-}
-
 FIXTURE(anonymous)
 {
 	struct mirrors m;
@@ -1437,7 +1234,7 @@ static bool pages_are_out(const struct mirrors *m)
 TEST_F(anonymous, swap)
 {
 	struct region *r = &self->m.r;
-	const char *missing = swap_on();
+	const char *missing = swap_on(64);
 	size_t i, npages = region_pages(r);
 	size_t lost = 0;
 	long out;

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the tests of mm/mmu_range_mirror.c share: the kernel's files and
+ * settings, time, CPUs, and swap. Nothing of their devices is here.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/swap.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../kselftest.h"
+#include "mmu_mirror_util.h"
+
+size_t page_size;
+cpu_set_t cpus;
+
+/* Files of the kernel's. */
+
+bool read_text(const char *path, char *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t len;
+
+	if (fd < 0)
+		return false;
+	len = read(fd, buf, size - 1);
+	close(fd);
+	if (len < 0)
+		return false;
+	buf[len] = 0;
+	return true;
+}
+
+bool write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool ok;
+
+	if (fd < 0)
+		return false;
+	ok = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+	close(fd);
+	return ok;
+}
+
+bool write_number(const char *path, unsigned long value)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%lu", value);
+	return write_text(path, text);
+}
+
+long read_number(const char *path)
+{
+	char text[32];
+
+	return read_text(path, text, sizeof(text)) ? atol(text) : -1;
+}
+
+/* The number behind a name at the beginning of a line, or -1. */
+long read_field(const char *path, const char *name)
+{
+	FILE *file = fopen(path, "r");
+	size_t len = strlen(name);
+	long value = -1;
+	char line[256];
+
+	if (!file)
+		return -1;
+	while (value < 0 && fgets(line, sizeof(line), file))
+		if (!strncmp(line, name, len) && strchr(" :\t", line[len]))
+			value = atol(line + len + 1);
+	fclose(file);
+	return value;
+}
+
+long vm_event(const char *name)
+{
+	return read_field("/proc/vmstat", name);
+}
+
+/* Settings that are put back when everything is over. */
+
+static struct setting {
+	char path[96];
+	char old[64];
+} settings[16];
+unsigned int nr_settings;
+
+bool set(const char *path, const char *value)
+{
+	struct setting *s = &settings[nr_settings];
+	char *bracket;
+
+	if (nr_settings == ARRAY_SIZE(settings) ||
+	    !read_text(path, s->old, sizeof(s->old)) ||
+	    !write_text(path, value))
+		return false;
+	/* "always [madvise] never" */
+	bracket = strchr(s->old, '[');
+	if (bracket) {
+		memmove(s->old, bracket + 1, strlen(bracket));
+		s->old[strcspn(s->old, "]")] = 0;
+	}
+	snprintf(s->path, sizeof(s->path), "%s", path);
+	nr_settings++;
+	return true;
+}
+
+/* Put back those since there were only @nr of them. */
+void restore(unsigned int nr)
+{
+	while (nr_settings > nr) {
+		nr_settings--;
+		write_text(settings[nr_settings].path,
+			   settings[nr_settings].old);
+	}
+}
+
+uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
+}
+
+void pin_to_cpu(int nth)
+{
+	cpu_set_t one;
+	int cpu;
+
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &cpus) || nth--)
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		sched_setaffinity(0, sizeof(one), &one);
+		return;
+	}
+}
+
+/* Swap on a zram of our own. */
+
+static int zram = -1;
+
+static bool swap_header(const char *device, unsigned int mib)
+{
+	struct {
+		char boot[1024];
+		uint32_t version;
+		uint32_t last_page;
+		uint32_t nr_bad;
+	} *header = calloc(1, page_size);
+	int fd = open(device, O_WRONLY | O_CLOEXEC);
+	bool ok;
+
+	header->version = 1;
+	header->last_page = ((uint64_t)mib << 20) / page_size - 1;
+	memcpy((char *)header + page_size - 10, "SWAPSPACE2", 10);
+	ok = fd >= 0 && write(fd, header, page_size) == (ssize_t)page_size;
+	close(fd);
+	free(header);
+	return ok;
+}
+
+void swap_off(void)
+{
+	char path[64];
+
+	if (zram < 0)
+		return;
+	snprintf(path, sizeof(path), "/dev/zram%d", zram);
+	swapoff(path);
+	snprintf(path, sizeof(path), "/sys/block/zram%d/reset", zram);
+	write_text(path, "1");
+	write_number("/sys/class/zram-control/hot_remove", zram);
+	zram = -1;
+}
+
+const char *swap_on(unsigned int mib)
+{
+	char path[64], size[16];
+
+	if (access("/sys/class/zram-control", F_OK) &&
+	    system("modprobe zram >/dev/null 2>&1"))
+		return "no zram";
+	/* Reading it makes a device. */
+	zram = read_number("/sys/class/zram-control/hot_add");
+	if (zram < 0)
+		return "zram gives no device";
+	snprintf(path, sizeof(path), "/sys/block/zram%d/disksize", zram);
+	snprintf(size, sizeof(size), "%uM", mib);
+	if (!write_text(path, size))
+		return "cannot set the size of zram";
+	snprintf(path, sizeof(path), "/dev/zram%d", zram);
+	if (!eventually(!access(path, F_OK)) || !swap_header(path, mib))
+		return "cannot write to zram";
+	if (swapon(path, 0))
+		return "swapon fails";
+	return NULL;
+}

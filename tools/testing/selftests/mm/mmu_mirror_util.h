@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the tests of mm/mmu_range_mirror.c share: the kernel's files and
+ * settings, time, CPUs, and swap. Nothing of their devices is here.
+ */
+#ifndef _MMU_MIRROR_UTIL_H
+#define _MMU_MIRROR_UTIL_H
+
+#include <sched.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <unistd.h>
+
+#define NSEC_PER_SEC	1000000000ULL
+/* How long to poll for what must happen soon. */
+#define PATIENCE_NS	(10 * NSEC_PER_SEC)
+
+/* Both are for main() to set; the CPUs are those it was started on. */
+extern size_t page_size;
+extern cpu_set_t cpus;
+
+bool read_text(const char *path, char *buf, size_t size);
+bool write_text(const char *path, const char *text);
+bool write_number(const char *path, unsigned long value);
+long read_number(const char *path);
+/* The number behind a name at the beginning of a line, or -1. */
+long read_field(const char *path, const char *name);
+long vm_event(const char *name);
+
+/* Settings that are put back later. */
+extern unsigned int nr_settings;
+bool set(const char *path, const char *value);
+/* Put back those since there were only @nr of them. */
+void restore(unsigned int nr);
+
+uint64_t now_ns(void);
+
+/* Wait until an expression is true; what it has become is the result. */
+#define eventually(condition) ({					\
+	uint64_t end_ = now_ns() + PATIENCE_NS;				\
+	bool seen_;							\
+									\
+	while (!(seen_ = (condition)) && now_ns() < end_)		\
+		usleep(100);						\
+	seen_;								\
+})
+
+/* Keep this thread on the @nth of the CPUs. */
+void pin_to_cpu(int nth);
+
+/* Swap on a zram of our own. Why there is none, or NULL. */
+const char *swap_on(unsigned int mib);
+void swap_off(void);
+
+#endif /* _MMU_MIRROR_UTIL_H */
