@@ -80,6 +80,7 @@ config() {
 	esac
 	echo "CONFIG_MMU_RANGE_MIRROR_INJECT=y"
 	echo "CONFIG_MMU_MIRROR_EXTENTS=m"
+	echo "CONFIG_TEST_MMU_MIRROR_TLB=m"
 	echo "CONFIG_TEST_MMU_RANGE_MIRROR=m"
 	! grep -q '^CONFIG_KUNIT=[ym]' "$KDIR/.config" 2>/dev/null ||
 		echo "CONFIG_MMU_RANGE_MIRROR_KUNIT_TEST=m"
@@ -100,7 +101,8 @@ obj-$(CONFIG_MMU_RANGE_MIRROR_KUNIT_TEST) += tests/mmu_range_mirror_kunit.o
 obj-$(CONFIG_MMU_RANGE_MIRROR_KUNIT_TEST) += tests/mmu_mirror_tlb_kunit.o
 END
 put "$out/lib/Kbuild" <<'END'
-obj-$(CONFIG_TEST_MMU_RANGE_MIRROR) := test_mmu_range_mirror.o
+obj-$(CONFIG_TEST_MMU_MIRROR_TLB) := test_mmu_mirror_tlb.o
+obj-$(CONFIG_TEST_MMU_RANGE_MIRROR) += test_mmu_range_mirror.o
 END
 
 compiler=$(sed -n 's/^CC = .*\(gcc-[0-9]*\)$/\1/p' \

@@ -32,7 +32,7 @@ programs() {
 	return $bad
 }
 
-modprobe test_mmu_range_mirror || failed=1
+modprobe -a test_mmu_range_mirror test_mmu_mirror_tlb || failed=1
 if [ "$times" = 1 ]; then
 	kunit
 	programs || failed=1

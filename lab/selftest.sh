@@ -40,13 +40,12 @@ tests=$CACHE/build/selftests-$base
 mkdir -p "$headers" "$tests/mm" "$tests/vhost"
 {
 	make -C "$tree" O="$headers" headers
-	for set in mm vhost; do
-		[ "$set" = vhost ] || program=mmu_range_mirror
-		[ "$set" = mm ] || program=ring_mirror
+	for program in mm/mmu_mirror_tlb mm/mmu_range_mirror vhost/ring_mirror; do
+		set=${program%/*}
 		make -C "$tree/tools/testing/selftests/$set" \
 			OUTPUT="$tests/$set" LDFLAGS=-static \
 			KHDR_INCLUDES="-isystem $headers/usr/include" \
-			"$tests/$set/$program"
+			"$tests/$program"
 	done
 } >"$out/build.log" 2>&1 || {
 	grep -E 'error:|undefined|No rule|Error' "$out/build.log" >&2
@@ -56,8 +55,10 @@ mkdir -p "$headers" "$tests/mm" "$tests/vhost"
 root=$out/root
 rm -rf "$root"
 "$LAB/root.sh" -r "$root" -k "$kernel" -b modprobe -b mke2fs -m zram -m loop -m ext4 \
-	-m mmu_range_mirror -m test_mmu_range_mirror -m hwpoison_inject \
+	-m mmu_range_mirror -m test_mmu_range_mirror -m test_mmu_mirror_tlb \
+	-m hwpoison_inject \
 	-m tun -m vhost_net -m vhost_vsock \
+	-b "$tests/mm/mmu_mirror_tlb:/selftests/mm/mmu_mirror_tlb" \
 	-b "$tests/mm/mmu_range_mirror:/selftests/mm/mmu_range_mirror" \
 	-b "$tests/vhost/ring_mirror:/selftests/vhost/ring_mirror"
 cp "$LAB/selftest-vm.sh" "$root/test.sh"
