@@ -43,8 +43,6 @@ struct mmu_mirror_tlb_ops {
  * @full_pages: flush everything rather than more pages than this at once
  * @full_ranges: flush everything rather than more ranges than this at once, at
  *	most %MMU_MIRROR_GATHER_MAX
- * @marks: entries dropped without a flush, in batches
- * @flushed: the first @flushed of them are out of the TLB
  * @nr_ranges: ranges that were to be flushed
  * @nr_commands: commands to the device instead, without the syncs
  * @nr_full: those of them that flushed everything
@@ -60,7 +58,7 @@ struct mmu_mirror_tlb {
 	const struct mmu_mirror_tlb_ops *ops;
 	unsigned long full_pages;
 	unsigned int full_ranges;
-	/* private: */
+	/* private: batches dropped without a flush; the first of them, flushed */
 	atomic_long_t marks;
 	atomic_long_t flushed;
 	/* public: */
