@@ -6,7 +6,8 @@
  *
  * assume() drops the executions in which its argument is false; interrupt()
  * stands for one function call on the reader's CPU, asked for and answered by
- * relaxed accesses: the guard's own fences must be enough.
+ * relaxed accesses: the guard's own fences must be enough. command() is the same
+ * for a device, asked for by a release.
  */
 
 /*
@@ -70,4 +71,56 @@ long get_user_pages_fast_only(unsigned long addr, long n, unsigned int flags,
 bool folio_mark_dirty(struct folio *folio)
 {
 	WRITE_ONCE(folio->dirty, 1);
+}
+
+/*
+ * A device that walks shadow entries, and a driver of it. The device does one
+ * thing after the other, and commands come in between: when it answers, it has
+ * used for the last time what it had cached or was fetching before. Of the CPU
+ * no more is asked than any driver needs that drops an entry, flushes and frees:
+ * a command is a release, as with writel(), and who has seen its answer has an
+ * acquire, as after readl().
+ */
+void device_flush(void *info)
+{
+	/* After the command and earlier uses, before the answer and walks. */
+	smp_mb();
+	WRITE_ONCE(tlb->cached, NULL);
+}
+
+void device_flush_all(struct mmu_mirror_tlb *tlb)
+{
+	command(device_flush, false);
+}
+
+void device_sync(struct mmu_mirror_tlb *tlb)
+{
+	/* Pairs with the smp_mb() of device_flush(). */
+	assume(smp_load_acquire(&tlb->done));
+}
+
+/* Have the entry in the TLB, if there is one. */
+void device_walk(struct mmu_range_mirror *mirror)
+{
+	if (!READ_ONCE(tlb->cached))
+		WRITE_ONCE(tlb->cached, READ_ONCE(mirror->shadow));
+}
+
+/* The driver drops an entry by itself ... */
+void device_drop(struct mmu_range_mirror *mirror)
+{
+	mmu_range_mirror_lock(mirror);
+	WRITE_ONCE(mirror->shadow, NULL);
+	mmu_range_mirror_defer_flush(mirror);
+	mmu_range_mirror_unlock(mirror);
+}
+
+/* ... and for an invalidation, which waits by flushing what is marked. */
+void device_invalidate(struct mmu_range_mirror *mirror,
+		       const struct mmu_notifier_range *range)
+{
+	if (!READ_ONCE(mirror->shadow))
+		return;
+	WRITE_ONCE(mirror->shadow, NULL);
+	mmu_range_mirror_defer_flush(mirror);
 }

@@ -27,28 +27,34 @@ import sys
 import csubset
 from csubset import SourceError
 
-SOURCES = ('include/linux/mmu_range_mirror.h', 'mm/mmu_range_mirror.c')
+SOURCES = ('include/linux/mmu_range_mirror.h', 'mm/mmu_range_mirror.c',
+	   'mm/mmu_mirror_tlb.c')
 HERE = os.path.dirname(os.path.abspath(__file__))
 
-# Shared memory. What is per window takes the window's suffix ("window2").
+# Shared memory. What is per mirror takes the mirror's suffix ("window2").
 PER_DOMAIN = {'count', 'published', 'mask', 'dropped', 'drained'}
-PER_WINDOW = {'kaddr', 'invalidate_seq'}
+PER_MIRROR = {'kaddr', 'invalidate_seq', 'marked', 'shadow'}
+PER_TLB = {'marks', 'flushed', 'cached'}
 PER_MM = {'mm_seq', 'mm_lock', 'pte', 'dirty', 'online',
 	  'ptl'}
+# Of each thread its own: what is gathered, and the answer to its command.
+PER_THREAD = {'nr', 'full', 'done'}
 # Struct members that go by another name in the models.
 RENAMED = {'spin': 'window_lock'}
 LOCKS = {'window_lock', 'mm_lock', 'ptl'}
-ATOMICS = {'dropped', 'drained'}
+ATOMICS = {'dropped', 'drained', 'marks', 'flushed'}
+POINTERS = {'kaddr', 'shadow'}
 
-# Of the configurations of a mirror, the windows': a spinlock, written through.
-CONSTANT_MEMBERS = {'mutex': 0, 'writable': 1, 'wait': 1, 'wait_sleeps': 0,
-		    'tlb': 0}
+CONSTANT_MEMBERS = {'mutex': 0, 'writable': 1, 'wait_sleeps': 0}
 # Counts that nobody decides by.
-STATISTICS = {'installed', 'dropped_pages', 'nr_dirtied', 'collisions', 'drops'}
+STATISTICS = {'installed', 'dropped_pages', 'nr_dirtied', 'collisions', 'drops',
+	      'nr_added', 'nr_ranges', 'nr_commands', 'nr_full', 'nr_syncs'}
 
 CONSTANTS = {'NULL': 0, 'EAGAIN': 11, 'true': 1, 'false': 0, 'MMU_MIRROR_COMPLETED': 16}
+# Nobody adds a range to what is gathered: it is all, or nothing.
 CONSTANT_CALLS = {'mmu_notifier_range_blockable': 1, 'window_page_ok': 1,
-		  'IS_ENABLED': 1, 'offset_in_page': 0, 'array_index_nospec': 0}
+		  'IS_ENABLED': 1, 'offset_in_page': 0, 'array_index_nospec': 0,
+		  'gather_is_full': 1}
 # No memory is shared through these, or none that a test is about.
 IGNORED = {'preempt_disable', 'preempt_enable', 'WARN_ON_ONCE', 'cpu_relax',
 	   'inject', 'domain_account_wait', 'mmu_range_mirror_assert_held',
@@ -57,11 +63,25 @@ IGNORED = {'preempt_disable', 'preempt_enable', 'WARN_ON_ONCE', 'cpu_relax',
 OPAQUE_CALLS = {'this_cpu_ptr', 'per_cpu_ptr', 'smp_processor_id', 'min', 'max',
 		'ktime_get_ns', 'BITS_TO_LONGS', 'page_folio'}
 OPAQUE_NAMES = {'PAGE_SIZE', 'PAGE_SHIFT', 'BITS_PER_LONG', 'nr_cpu_ids',
-		'FOLL_WRITE', 'WINDOW_RETRIES', 'drain_mask', 'mm', 'cpu', 'folio', 'notifier'}
+		'FOLL_WRITE', 'WINDOW_RETRIES', 'drain_mask', 'mm', 'tlb', 'cpu', 'folio',
+		'notifier'}
 # The same object, seen as its parent or child.
 CASTS = {'container_of', 'to_window', 'likely', 'unlikely', 'cpumask_bits'}
-# Callbacks.
-METHODS = {'invalidate': 'window_invalidate', 'wait': 'window_wait'}
+# The mirrors that a template may be about: which hooks they have.
+MIRRORS = {
+	'window': {'invalidate': 'window_invalidate', 'wait': 'window_wait'},
+	'device': {'invalidate': 'device_invalidate', 'tlb': 'device_tlb',
+		   'flush_all': 'device_flush_all', 'sync': 'device_sync'},
+}
+# Members that say whether there is such a hook.
+OPTIONAL_HOOKS = {'wait', 'tlb'}
+# What is set in the state that a test starts in.
+STARTS = {
+	'published': {'published': '1', 'mask': '1'},
+	'unpublished': {},
+	'cached': {'cached': 'page'},
+	'empty': {},
+}
 # Here conditions on opaque values are the caller's mistakes: they are false.
 CHECKS_ARGUMENTS = {'mmu_mirror_window_ptr'}
 
@@ -75,7 +95,7 @@ STORES = {'WRITE_ONCE': 'WRITE_ONCE(*%s, %s)', 'smp_store_release': None,
 	  'atomic_set': None, 'atomic_set_release': None}
 ATOMIC_RETURN = re.compile(r'atomic_(inc_return|cmpxchg|xchg|fetch_\w+?)'
 			   r'(_relaxed|_acquire|_release)?$')
-ATOMIC_VOID = {'atomic_inc', 'atomic_or', 'atomic_andnot'}
+ATOMIC_VOID = {'atomic_inc', 'atomic_add', 'atomic_or', 'atomic_andnot'}
 
 
 # Values
@@ -111,6 +131,10 @@ class Opaque:
 	"""Something that no test depends on; @suffix says whose it is."""
 	def __init__(self, suffix=''):
 		self.suffix = suffix
+
+
+class Object(Opaque):
+	"""The same, and known not to be NULL."""
 
 
 class Function(Opaque):
@@ -256,8 +280,9 @@ class Frame:
 class Thread:
 	"""Expands the calls of one thread of a template."""
 
-	def __init__(self, program, name):
+	def __init__(self, program, hooks, name):
 		self.program = program
+		self.hooks = hooks
 		self.name = name
 		self.nodes = []
 		self.depth = 0
@@ -289,7 +314,7 @@ class Thread:
 			self.shared[name] = 'spinlock_t *'
 		elif base in ATOMICS:
 			self.shared[name] = 'atomic_t *'
-		elif base == 'kaddr':
+		elif base in POINTERS:
 			self.shared[name] = 'int **'
 		else:
 			self.shared[name] = 'int *'
@@ -335,6 +360,8 @@ class Thread:
 
 	def truth(self, value):
 		"""As 0 or 1."""
+		if isinstance(value, Object):
+			return Num(1)
 		if isinstance(value, Num):
 			return Num(value.value != 0)
 		if isinstance(value, Opaque) or is_comparison(str(value)):
@@ -342,6 +369,8 @@ class Thread:
 		return self.operator('!=', value, Num(0))
 
 	def no(self, value):
+		if isinstance(value, Object):
+			return Num(0)
 		if isinstance(value, Num):
 			return Num(not value.value)
 		if isinstance(value, Opaque):
@@ -350,10 +379,13 @@ class Thread:
 
 	def member(self, suffix, name):
 		name = RENAMED.get(name, name)
-		if name in PER_DOMAIN or name in PER_MM:
+		if name in PER_DOMAIN or name in PER_TLB or name in PER_MM:
 			return Shared(self.share(name))
-		if name in PER_WINDOW or name == 'window_lock':
+		if name in PER_MIRROR or name == 'window_lock':
 			return Shared(self.share(name + suffix))
+		if name in PER_THREAD:
+			return Shared(self.share('%s_%s' %
+						 (name, self.name.lower())))
 		return None
 
 	def lvalue(self, expr, frame):
@@ -366,7 +398,7 @@ class Thread:
 			if name in frame.variables:
 				return name
 		elif kind == 'member':
-			if expr[2] in STATISTICS:
+			if expr[2] in STATISTICS or expr[2] == 'tlb':
 				return None
 			base = self.eval(expr[1], frame)
 			if isinstance(base, Opaque):
@@ -412,6 +444,8 @@ class Thread:
 		name = expr[2]
 		if name in CONSTANT_MEMBERS:
 			return Num(CONSTANT_MEMBERS[name])
+		if name in OPTIONAL_HOOKS:
+			return Object() if name in self.hooks else Num(0)
 		if name == 'mask':
 			return self.lvalue(expr, frame)
 		base = self.eval(expr[1], frame)
@@ -552,7 +586,7 @@ class Thread:
 	def eval_call(self, expr, frame, dest):
 		_, callee, args = expr
 		if callee[0] == 'member':
-			name = METHODS.get(callee[2])
+			name = self.hooks.get(callee[2])
 		else:
 			name = callee[1]
 		if name is None:
@@ -608,7 +642,12 @@ class Thread:
 			return Num(0)
 		if name == 'interrupt':
 			return self.interrupt(args, frame)
+		if name == 'command':
+			return self.interrupt(args, frame,
+					      'smp_store_release(%s, 1)')
 		if name in ATOMIC_VOID:
+			if self.statistic(args[-1]):
+				return Num(0)
 			values = [self.eval(a, frame) for a in args]
 			shared = str(values[-1])
 			text = '%s(%s)' % (name, ', '.join(map(str, values)))
@@ -624,6 +663,11 @@ class Thread:
 			self.nodes[-1].rmw = (name, [str(v) for v in values[1:]])
 			return result
 		return None
+
+	@staticmethod
+	def statistic(arg):
+		return arg[:2] == ('un', '&') and arg[2][0] == 'member' and \
+			arg[2][2] in STATISTICS
 
 	def load_through(self, name, where, dest):
 		if where is None:
@@ -653,7 +697,7 @@ class Thread:
 				stored=str(value)))
 		return value
 
-	def interrupt(self, args, frame):
+	def interrupt(self, args, frame, store='WRITE_ONCE(*%s, 1)'):
 		if self.sends:
 			raise SourceError('a thread with two interrupts')
 		handler = self.eval(args[0], frame)
@@ -662,8 +706,7 @@ class Thread:
 		self.sends = handler.name
 		mine = self.name.lower()
 		req, ack = self.share('request_' + mine), self.share('done_' + mine)
-		self.emit(Event('WRITE_ONCE(*%s, 1)' % req, 'interrupt',
-				req, stored='1'))
+		self.emit(Event(store % req, 'interrupt', req, stored='1'))
 		wait = self.eval(args[1], frame)
 		if not isinstance(wait, Num):
 			raise SourceError('is the interrupt waited for?')
@@ -764,6 +807,8 @@ class Thread:
 		"""Return what is left to be executed after it."""
 		_, cond, then, other = statement
 		value = self.eval(cond, frame)
+		if isinstance(value, Object):
+			value = self.truth(value)
 		if isinstance(value, Opaque):
 			if frame.name not in CHECKS_ARGUMENTS:
 				raise SourceError('%s: an if on what is not modelled'
@@ -1000,9 +1045,10 @@ class Folder:
 	def __init__(self, thread, nodes, start):
 		self.initial = {reg: str(value)
 				for reg, value in thread.initial.items()}
-		if start == 'published':
-			self.initial['my_published'] = '1'
-			self.initial['my_mask'] = '1'
+		for name, value in STARTS[start].items():
+			self.initial['my_' + name] = value
+			if value.isidentifier():
+				thread.share(value)
 		self.defined = {}
 		for node in leaves(nodes):
 			if node.reg:
@@ -1240,7 +1286,7 @@ class Test:
 		needed = re.findall(r'\b%s:(\w+)' % index, self.template.exists)
 		folded = folder.run(nodes, list(wanted) + needed)
 		for name in self.landed if thread.name == 'P0' else ():
-			if folder.named.get('named_' + name.lower()) != '1':
+			if folder.named.get('named_' + name.lower(), '1') != '1':
 				self.possible = False
 		present = {node.reg for node in leaves(folded)}
 		for reg, value in wanted.items():
@@ -1315,11 +1361,14 @@ class Test:
 class Generator:
 	"""All tests of one template on one program."""
 
-	def __init__(self, template, program):
+	def __init__(self, template, program, edited=False):
 		self.template = template
 		self.program = program
+		self.edited = edited
 		variables = {'domain': Opaque(), 'window': Opaque(),
-			     'window2': Opaque('2')}
+			     'window2': Opaque('2'), 'mirror': Opaque(),
+			     'mirror2': Opaque('2')}
+		hooks = MIRRORS[template.options.get('Mirror', ['window'])[0]]
 		self.threads = []
 		self.nested = []
 		for name, body in template.threads.items():
@@ -1328,7 +1377,7 @@ class Generator:
 				self.top(p0, body, variables)
 				self.nested, p0.nodes = p0.nodes, outer
 				continue
-			thread = Thread(program, name)
+			thread = Thread(program, hooks, name)
 			if name == 'P0':
 				p0 = thread
 			self.top(thread, body, variables)
@@ -1363,9 +1412,10 @@ class Generator:
 		p0.share(req)
 		p0.share(done)
 		p0.initial[asked] = 0
-		p0.initial['my_named'] = 0
-		p0.emit(Set('my_named', 'my_named | my_mask'))
-		p0.emit(Set('named_' + mine, 'my_named'))
+		if 'mask' in p0.shared:
+			p0.initial['my_named'] = 0
+			p0.emit(Set('my_named', 'my_named | my_mask'))
+			p0.emit(Set('named_' + mine, 'my_named'))
 		p0.emit(Event('READ_ONCE(*%s)' % req, 'asked', req, asked))
 		p0.expand(thread.sends, [Opaque()])
 		p0.emit(Event('WRITE_ONCE(*%s, 1)' % done, 'done', done,
@@ -1391,6 +1441,12 @@ class Generator:
 			for label, event in places
 			if any(fnmatch.fnmatch(label, p) for p in wanted)]
 
+	def ways(self, thread):
+		"""Those in brackets only an edited source can go."""
+		ways = self.template.options.get(thread, ['early', 'unseen'])
+		return [way.strip('()') for way in ways
+			if self.edited or not way.startswith('(')]
+
 	def sweep(self, start, irq_name, irq, swept):
 		options = self.template.options
 		places = labels(self.p0.nodes) + [('end', None)]
@@ -1400,8 +1456,7 @@ class Generator:
 			places = [(label, event) for label, event in places
 				  if any(fnmatch.fnmatch(label, p)
 					 for p in options['Places'])]
-		none = {thread: [(way, None) for way in
-				 options.get(thread, ['early', 'unseen'])]
+		none = {thread: [(way, None) for way in self.ways(thread)]
 			for thread in self.handlers}
 		choices = [none[thread] + (places if thread in swept else [])
 			   for thread in self.handlers]
@@ -1421,7 +1476,7 @@ class Generator:
 				inserted.insert(0, (event, self.handlers[thread]))
 			# A CPU on the mask is interrupted, unless it is offline.
 			if ways and 'sent' not in ways.values() and \
-			   (start == 'published' or
+			   not self.edited and (start == 'published' or
 			    'unseen' not in ways.values()) and \
 			   'online' not in self.template.shared_names():
 				continue
@@ -1474,7 +1529,7 @@ def write_control(control, templates, tree, output):
 		program.edit(*edit)
 	name = control['test']
 	template = templates[name.split('+')[0]]
-	for test in Generator(template, program).tests():
+	for test in Generator(template, program, True).tests():
 		if test.name == name:
 			break
 	else:
