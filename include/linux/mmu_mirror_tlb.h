@@ -23,6 +23,10 @@ struct mmu_mirror_tlb;
  *	translation that was flushed is used any more, nor one that the device
  *	was fetching meanwhile from an entry that is gone.
  *
+ * A command is a release of all that this CPU has written or seen, and @sync an
+ * acquire, as any flush between dropping an entry and freeing its page must be:
+ * locks give both, and so do writel() and readl().
+ *
  * All of them are called concurrently with themselves and with each other, in
  * atomic context and with page-table locks held: they spin for the device, and
  * take no lock under which somebody allocates or faults.
