@@ -3,10 +3,11 @@
 #
 # lab/litmus.sh [TREE]
 #
-# The section guard against the Linux-kernel memory model: makes the litmus
-# tests out of the source in TREE (this repository), runs herd7 on them and
-# compares each with the result that it names. KTAP on stdout; exits with 1 if
-# any differs, or if a test could not be made or has no execution at all.
+# The section guard, and flushes of device TLBs that are put off, against the
+# Linux-kernel memory model: makes the litmus tests out of the source in TREE
+# (this repository), runs herd7 on them and compares each with the result that
+# it names. KTAP on stdout; exits with 1 if any differs, or if a test could not
+# be made or has no execution at all.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"

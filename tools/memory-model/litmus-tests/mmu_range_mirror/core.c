@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What the guard stands on, as far as the models need it: the order that the
- * kernel's own functions are known to give, and no more. generate.py expands
+ * kernel's own functions are known to give, and no more. expand.py expands
  * these like the functions of mm/mmu_range_mirror.c; nothing compiles them.
  *
  * assume() drops the executions in which its argument is false; interrupt()

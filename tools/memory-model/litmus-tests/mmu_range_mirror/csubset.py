@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """
-A parser of the small part of C that the section guard is written in.
+A parser of the small part of C that the helper is written in.
 
 Functions become lists of statements, statements and expressions become tuples
 whose first element says what they are. What any of it means to the memory
-model is not decided here, but in generate.py.
+model is not decided here, but in expand.py.
 """
 
 import re
