@@ -575,8 +575,9 @@ EXPORT_SYMBOL_GPL(mmu_range_mirror_insert);
  * tables does so no more. It is flushed here, as is what was put off.
  *
  * Context: process context, sleeps: uninterruptibly and without bound while an
- * invalidation that hit the mirror, or any other of the mm, has not ended.
- * Hold no lock that an invalidation or a data path needs.
+ * invalidation that hit the mirror, or any other of the mm, has not ended, and
+ * for an SRCU grace period if it had @invalidate_range or @young. Hold no lock
+ * that an invalidation or a data path needs, and do not call it from a hook.
  */
 void mmu_range_mirror_remove(struct mmu_range_mirror *mirror)
 {
