@@ -30,7 +30,7 @@ help:
 	@echo '  check-guest    one nested guest, one client: make run in short  2 min'
 	@echo '  Long:'
 	@echo '  check-mutants  the tests against small wrong changes           30 min'
-	@echo '  check-repeat   check-debug N times (N=200)               12 hours'
+	@echo '  check-repeat   the races of check-debug, N times (N=200)        1 hour'
 	@echo
 	@echo '  clean          remove what was built (not what was downloaded)'
 	@echo
