@@ -4,7 +4,7 @@
 # lab/kunit.sh [KUNIT.PY ARGUMENT...]
 #
 # Build the 7.3 overlay tree for UML with two CPUs and every checker that it
-# has, run our KUnit suite, and print its KTAP. Arguments go to "kunit.py exec",
+# has, run our KUnit suites, and print its KTAP. Arguments go to "kunit.py exec",
 # a suite or test pattern for one.
 
 # shellcheck source=lab/env.sh

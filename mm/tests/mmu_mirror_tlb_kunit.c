@@ -1446,7 +1446,7 @@ static void extents_map_merges(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, spare);
 	mmu_mirror_extents_map(&model->extents, 30 * PAGE_SIZE, 31 * PAGE_SIZE,
 			       &spare);
-	KUNIT_EXPECT_NOT_NULL(test, spare);
+	KUNIT_ASSERT_NOT_NULL(test, spare);
 	mmu_mirror_extents_map(&model->extents, 40 * PAGE_SIZE, 41 * PAGE_SIZE,
 			       &spare);
 	KUNIT_EXPECT_NULL(test, spare);
