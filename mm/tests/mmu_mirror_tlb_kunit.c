@@ -334,6 +334,17 @@ static void run_remove(struct actor *actor)
 	client_remove(actor->arg);
 }
 
+/* Under a mutex, which the driver holds for a while. */
+static void run_defer(struct actor *actor)
+{
+	struct client *client = actor->arg;
+
+	mmu_range_mirror_lock(&client->mirror);
+	mmu_range_mirror_defer_flush(&client->mirror);
+	gate_pass(&client->gate);
+	mmu_range_mirror_unlock(&client->mirror);
+}
+
 static void run_flush_deferred(struct actor *actor)
 {
 	struct client *client = actor->arg;
@@ -967,6 +978,32 @@ static void deferred_is_flushed_for_the_owner(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, client->skipped);
 	KUNIT_EXPECT_STREQ(test, logged(tlb), "IAS");
 	mmu_notifier_invalidate_range_end(&range);
+}
+
+/* A driver with a mutex, who cannot be asked now: the mark waits as well. */
+static void deferred_outlives_a_refusal(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct fake_tlb *tlb = tlb_make(test);
+	struct client *client = client_alloc(test, tlb);
+	static DEFINE_MUTEX(mutex);	/* a driver's */
+	struct mmu_range_mirror_lock lock = { .mutex = &mutex };
+	struct actor driver = { .run = run_defer, .arg = client };
+	int ret;
+
+	ret = mmu_range_mirror_insert(&client->mirror, current->mm, addr,
+				      LENGTH, &shadow_ops, &lock);
+	client->inserted = !ret;
+	KUNIT_ASSERT_EQ(test, 0, ret);
+	gate_arm(&client->gate);
+	actor_start(test, &driver, -1);
+	gate_await(test, &client->gate);
+	KUNIT_EXPECT_EQ(test, -EAGAIN, invalidate_nonblock(addr, addr + PAGE_SIZE));
+	gate_open(&client->gate);
+	actor_join(test, &driver);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "");
+	KUNIT_EXPECT_EQ(test, 0, invalidate_nonblock(addr, addr + PAGE_SIZE));
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "IAS");
 }
 
 static void deferred_is_flushed_by_the_hook(struct kunit *test)
@@ -1656,6 +1693,7 @@ static struct kunit_case tlb_cases[] = {
 	KUNIT_CASE(hook_gathers_by_tlb),
 	KUNIT_CASE(deferred_is_flushed_by_invalidation),
 	KUNIT_CASE(deferred_is_flushed_for_the_owner),
+	KUNIT_CASE(deferred_outlives_a_refusal),
 	KUNIT_CASE(deferred_is_flushed_by_the_hook),
 	KUNIT_CASE(deferred_is_flushed_by_removal),
 	KUNIT_CASE(deferred_is_flushed_once),
