@@ -10,29 +10,12 @@
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
 
-SECONDS_MAX=300
-
-need_build
-tree=$("$LAB/tree.sh" 7.3)
 out=$CACHE/build/kunit
-locked build-kunit
 mkdir -p "$out"
-
-say "building UML (three minutes, if it is the first time)"
-"$tree/tools/testing/kunit/kunit.py" build --arch=um --build_dir="$out" \
-	--kunitconfig="$LAB/kconfig/kunit.config" --jobs="$JOBS" \
-	--make_options CC="ccache gcc" >"$out/build.log" 2>&1 || {
-	grep -E 'error:|undefined|ERROR|missing' "$out/build.log" >&2 ||
-		tail -n 20 "$out/build.log" >&2
-	die "UML does not build; see $out/build.log"
-}
-
-say "running KUnit under UML, natively"
+locked run-kunit
 status=0
-"$tree/tools/testing/kunit/kunit.py" exec --arch=um --build_dir="$out" \
-	--timeout="$SECONDS_MAX" --raw_output=all \
-	--kernel_args=seccomp=on --kernel_args=ncpus=2 "$@" \
-	>"$out/console" 2>"$out/kunit.err" || status=$?
+"$LAB/uml.sh" kunit "$@" >"$out/console" || status=$?
+[ "$status" != 2 ] || exit 1
 
 # The KTAP is what lies between the version line and the last top-level result.
 awk '

@@ -1,0 +1,37 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# lab/uml.sh NAME [KUNIT.PY ARGUMENT...]
+#
+# Build the 7.3 overlay tree for UML as lab/kconfig/NAME.config says, and run
+# its KUnit suites natively on two CPUs, with the console on stdout as it comes.
+# Arguments go to "kunit.py exec". Exits with 2 if it does not build, else as
+# kunit.py does, whose own words are in build/NAME/kunit.err in the cache.
+
+# shellcheck source=lab/env.sh
+. "$(dirname "$0")/env.sh"
+
+SECONDS_MAX=300
+
+name=${1:?usage: lab/uml.sh NAME [kunit.py argument...]}
+shift
+need_build
+tree=$("$LAB/tree.sh" 7.3)
+out=$CACHE/build/$name
+locked "build-$name"
+mkdir -p "$out"
+
+say "building UML for $name (three minutes, if it is the first time)"
+"$tree/tools/testing/kunit/kunit.py" build --arch=um --build_dir="$out" \
+	--kunitconfig="$LAB/kconfig/$name.config" --jobs="$JOBS" \
+	--make_options CC="ccache gcc" >"$out/build.log" 2>&1 || {
+	grep -E 'error:|undefined|ERROR|missing' "$out/build.log" >&2 ||
+		tail -n 20 "$out/build.log" >&2
+	say "UML does not build; see $out/build.log"
+	exit 2
+}
+
+say "running it"
+PYTHONUNBUFFERED=1 "$tree/tools/testing/kunit/kunit.py" exec --arch=um \
+	--build_dir="$out" --timeout="$SECONDS_MAX" --raw_output=all \
+	--kernel_args=seccomp=on --kernel_args=ncpus=2 "$@" 2>"$out/kunit.err"
