@@ -16,7 +16,8 @@ help:
 	@echo '  run            real clients of vhost-net on mirrored rings, disturbed,'
 	@echo '                 under a stock kernel                 2 min; 4 the first time'
 	@echo '  module         modules for the kernel that runs here            20 s'
-	@echo '  bench          the guard and its peers, side by side: tables, plots  20 s'
+	@echo '  bench          the guard and its peers in one table and plot, natively'
+	@echo '                 and in UML: wants a quiet machine    2 min; 5 the first time'
 	@echo
 	@echo 'Tests (the last line is "N passed, N failed")'
 	@echo '  check          all tiers but the long ones            8 min; 40 the first time'

@@ -56,6 +56,7 @@ class Progress:
 
 def collect(part, path):
     rows = []
+    load = round(os.getloadavg()[0], 1)
     progress = Progress(part)
     for line in sys.stdin:
         if not line.startswith("{"):
@@ -68,6 +69,7 @@ def collect(part, path):
         if missing:
             sys.exit("render.py: %s: no %s in %s" % (part, missing, line))
         row["met"] = judge(row)
+        row["load"] = load
         rows.append(row)
     with open(path, "w") as file:
         file.write("[\n%s\n]\n" % ",\n".join(json.dumps(row) for row in rows))
@@ -93,7 +95,8 @@ def table(part, rows):
                       row["unit"], row["target"] or "", verdict[row["met"]],
                       row.get("note", "")))
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    print("\n%s (spread: %s)" % (part, rows[0].get("spread", "unsaid")))
+    print("\n%s (spread: %s; load at the start: %s)" %
+          (part, rows[0].get("spread", "unsaid"), rows[0]["load"]))
     for line in cells:
         print(("  " + "  ".join(cell.rjust(width) if i in (1, 2) else cell.ljust(width)
                                 for i, (cell, width) in enumerate(zip(line, widths)))).rstrip())
@@ -157,8 +160,7 @@ def machine():
             if line.startswith("model name"):
                 model = line.split(":", 1)[1].strip()
                 break
-    return "%s, %d CPUs, Linux %s, load now %.1f" % (
-        model, os.cpu_count(), platform.release(), os.getloadavg()[0])
+    return "%s, %d CPUs, Linux %s" % (model, os.cpu_count(), platform.release())
 
 
 def report(directory, parts):
