@@ -15,7 +15,7 @@ times=${2:-1}
 case $kernel in
 stock)
 	base=6.12
-	seconds=300
+	seconds=400
 	"$LAB/modules.sh" stock >/dev/null
 	# The stock kernel's modules are of its own source, and so are these.
 	unset KSRC

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <linux/userfaultfd.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -165,7 +166,7 @@ static long tlb_write(int fd, const void *addr, uint64_t value)
 /* Whether a cached translation or the table serves it, and no page request. */
 static bool tlb_reaches(int fd, const void *addr)
 {
-	uint64_t value;
+	uint64_t value = 0;
 
 	return !tlb_access(fd, addr, &value, TEST_TLB_NO_FAULT);
 }
@@ -914,6 +915,1095 @@ TEST_F(no_hook, is_noticed)
 	/* Not only before the page is used again. */
 	if (variant->flags & TEST_TLB_NO_HOOK)
 		EXPECT_LT(0, stats.stale_other);
+}
+
+/* Page tables go, too. */
+
+FIXTURE(table)
+{
+	int fd;
+	char *around;	/* three of them */
+	char *addr;	/* the middle one */
+	size_t size;
+};
+
+FIXTURE_SETUP(table)
+{
+	self->fd = -1;
+	/* What one page table maps. */
+	self->size = page_size / sizeof(void *) * page_size;
+	self->around = map_pages(3 * self->size, self->size);
+	ASSERT_NE(NULL, self->around);
+	self->addr = self->around + self->size;
+	self->fd = device_open();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, tlb_open(self->fd, self->addr, self->size, 0));
+}
+
+FIXTURE_TEARDOWN(table)
+{
+	close(self->fd);
+}
+
+TEST_F(table, nothing_to_watch)
+{
+	EXPECT_EQ(-ENOENT, tlb_range(self->fd, TEST_TLB_IOC_WATCH, self->addr,
+				     page_size, 0));
+	EXPECT_EQ(0, tlb_stats(self->fd).watch_refs);
+}
+
+/*
+ * The device holds a reference to the table page and nothing else: when the
+ * hook comes, the table must be out of use and still be the mm's.
+ */
+TEST_F(table, hook_before_free)
+{
+	struct test_tlb_stats was, stats;
+	unsigned int round;
+
+	/* What the table hangs from stays. */
+	fill(self->around, page_size, 1);
+	fill(self->around + 2 * self->size, page_size, 1);
+	for (round = 1; round <= 10; round++) {
+		ASSERT_EQ(self->addr,
+			  mmap(self->addr, self->size, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+		madvise(self->addr, self->size, MADV_NOHUGEPAGE);
+		fill(self->addr, self->size, round);
+		ASSERT_EQ(0, tlb_range(self->fd, TEST_TLB_IOC_WATCH, self->addr,
+				       page_size, 0));
+		ASSERT_EQ(0, tlb_run(self->fd, self->addr, self->size,
+				     NR_HOT * page_size, 0, TEST_TLB_ASYNC));
+		ASSERT_TRUE(tlb_await(self->fd, 1000));
+		was = tlb_stats(self->fd);
+		EXPECT_EQ(1, was.watch_refs);
+		ASSERT_EQ(0, munmap(self->addr, self->size));
+		stats = tlb_stats(self->fd);
+		/* And before munmap() returned. */
+		EXPECT_LT(was.watch_hooked, stats.watch_hooked);
+		EXPECT_EQ(0, stats.watch_late);
+		EXPECT_EQ(0, stats.resident);
+		/* It goes on, and finds nothing. */
+		was = stats;
+		EXPECT_TRUE(eventually(tlb_stats(self->fd).errors >
+				       was.errors + 10));
+		stats = tlb_stats(self->fd);
+		EXPECT_EQ(was.accesses, stats.accesses);
+		EXPECT_EQ(0, stats.resident);
+		EXPECT_TRUE(eventually(!tlb_stats(self->fd).watch_refs));
+		EXPECT_EQ(0, command(self->fd, TEST_TLB_IOC_STOP, NULL));
+	}
+	stats = tlb_stats(self->fd);
+	ksft_print_msg("hook with the table in use %llu, out of use %llu, freed %llu\n",
+		       stats.watch_linked, stats.watch_hooked,
+		       stats.watch_late);
+}
+
+/* Permissions. */
+
+FIXTURE(permission)
+{
+	int fd;
+	int uffd;
+	char *addr;
+	size_t size;
+};
+
+FIXTURE_VARIANT(permission)
+{
+	unsigned int flags;
+	/* The driver has dropped its entry, and put off the flush. */
+	bool deferred;
+};
+
+FIXTURE_VARIANT_ADD(permission, cpu_table)
+{
+	.flags = 0,
+};
+
+FIXTURE_VARIANT_ADD(permission, direct)
+{
+	.flags = TEST_TLB_DIRECT,
+};
+
+FIXTURE_VARIANT_ADD(permission, shadow)
+{
+	.flags = TEST_TLB_SHADOW,
+};
+
+FIXTURE_VARIANT_ADD(permission, deferred)
+{
+	.flags = TEST_TLB_SHADOW,
+	.deferred = true,
+};
+
+FIXTURE_SETUP(permission)
+{
+	self->uffd = -1;
+	self->size = NR_PAGES * page_size;
+	self->addr = map_pages(self->size, page_size);
+	ASSERT_NE(NULL, self->addr);
+	fill(self->addr, self->size, 1);
+	self->fd = device_open();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, tlb_open(self->fd, self->addr, self->size,
+			      variant->flags));
+}
+
+FIXTURE_TEARDOWN(permission)
+{
+	close(self->uffd);
+	close(self->fd);
+}
+
+/* Have a translation for writing cached that nothing but a flush removes. */
+static void cache_writable(struct __test_metadata *_metadata, int fd,
+			   char *addr, bool deferred)
+{
+	ASSERT_EQ(0, tlb_write(fd, addr, 2));
+	EXPECT_TRUE(tlb_has(fd, addr));
+	if (!deferred)
+		return;
+	ASSERT_EQ(0, tlb_range(fd, TEST_TLB_IOC_DROP, addr, page_size,
+			       TEST_TLB_DEFER));
+	/* It may be used as long as nobody relies on the opposite. */
+	EXPECT_TRUE(tlb_has(fd, addr));
+	EXPECT_EQ(0, tlb_write(fd, addr, 3));
+	EXPECT_EQ(3, user_read(addr));
+}
+
+/* The device must not write by what it had cached. */
+static void expect_no_write(struct __test_metadata *_metadata, int fd,
+			    char *addr)
+{
+	uint64_t was = user_read(addr), value = ~was;
+
+	EXPECT_EQ(-ENOENT, tlb_access(fd, addr, &value, TEST_TLB_WRITE |
+							TEST_TLB_NO_FAULT));
+	EXPECT_EQ(was, user_read(addr));
+}
+
+TEST_F(permission, mprotect)
+{
+	cache_writable(_metadata, self->fd, self->addr, variant->deferred);
+	ASSERT_EQ(0, mprotect(self->addr, page_size, PROT_READ));
+	expect_no_write(_metadata, self->fd, self->addr);
+	EXPECT_EQ(-EFAULT, tlb_write(self->fd, self->addr, 4));
+}
+
+TEST_F(permission, fork)
+{
+	int status;
+	pid_t pid;
+
+	cache_writable(_metadata, self->fd, self->addr, variant->deferred);
+	pid = fork();
+	if (!pid) {
+		pause();
+		_exit(0);
+	}
+	expect_no_write(_metadata, self->fd, self->addr);
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+}
+
+TEST_F(permission, soft_dirty)
+{
+	cache_writable(_metadata, self->fd, self->addr, variant->deferred);
+	if (!write_text("/proc/self/clear_refs", "4"))
+		SKIP(return, "no soft-dirty bits");
+	expect_no_write(_metadata, self->fd, self->addr);
+}
+
+TEST_F(permission, userfaultfd)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = {
+		.range = { (uintptr_t)self->addr, self->size },
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+	struct uffdio_writeprotect wp = {
+		.range = { (uintptr_t)self->addr, page_size },
+		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
+	};
+
+	self->uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
+	if (self->uffd < 0 || ioctl(self->uffd, UFFDIO_API, &api) ||
+	    ioctl(self->uffd, UFFDIO_REGISTER, &reg))
+		SKIP(return, "no write protection by userfaultfd");
+	cache_writable(_metadata, self->fd, self->addr, variant->deferred);
+	ASSERT_EQ(0, ioctl(self->uffd, UFFDIO_WRITEPROTECT, &wp));
+	expect_no_write(_metadata, self->fd, self->addr);
+}
+
+TEST_F(permission, taken_away)
+{
+	cache_writable(_metadata, self->fd, self->addr, variant->deferred);
+	ASSERT_EQ(0, madvise(self->addr, page_size, MADV_DONTNEED));
+	EXPECT_FALSE(tlb_reaches(self->fd, self->addr));
+	cache_writable(_metadata, self->fd, self->addr, variant->deferred);
+	ASSERT_EQ(0, munmap(self->addr, page_size));
+	EXPECT_FALSE(tlb_reaches(self->fd, self->addr));
+}
+
+/*
+ * Permissions that grow. The device has the page for reading, which is shared
+ * with a child. Once that is gone, the process's write makes it writable again,
+ * without an invalidation; the device must get at it.
+ */
+TEST_F(permission, grows_without_invalidation)
+{
+	struct test_tlb_stats was, stats;
+	uint64_t value;
+	unsigned int i;
+	pid_t pid;
+
+	if (variant->flags & TEST_TLB_SHADOW)
+		SKIP(return, "entries of a table are for writing always");
+	pid = fork();
+	if (!pid) {
+		pause();
+		_exit(0);
+	}
+	ASSERT_EQ(0, tlb_read(self->fd, self->addr, &value));
+	EXPECT_EQ(1, value);
+	expect_no_write(_metadata, self->fd, self->addr);
+	EXPECT_EQ(0, tlb_read(self->fd, self->addr, &value));
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	was = tlb_stats(self->fd);
+	user_write(self->addr, 2);
+	stats = tlb_stats(self->fd);
+	for (i = 0; i < TEST_TLB_NR_EVENTS; i++)
+		EXPECT_EQ(was.events[i], stats.events[i]);
+	EXPECT_EQ(0, tlb_read(self->fd, self->addr, &value));
+	EXPECT_EQ(2, value);
+	/* No request: what it had for reading does not stand in the way. */
+	value = 3;
+	EXPECT_EQ(0, tlb_access(self->fd, self->addr, &value,
+				TEST_TLB_WRITE | TEST_TLB_NO_FAULT));
+	EXPECT_EQ(3, user_read(self->addr));
+	ksft_print_msg("a permission that grew: %llu hooks, no invalidation, %llu fetched anew\n",
+		       stats.hooks - was.hooks,
+		       tlb_stats(self->fd).upgrades - was.upgrades);
+}
+
+/* The same as the copy of the page: its old one must not be read any more. */
+TEST_F(permission, grows_by_copy)
+{
+	uint64_t value;
+	pid_t pid;
+
+	pid = fork();
+	if (!pid) {
+		pause();
+		_exit(0);
+	}
+	ASSERT_EQ(0, tlb_read(self->fd, self->addr, &value));
+	user_write(self->addr, 2);
+	EXPECT_EQ(0, tlb_read(self->fd, self->addr, &value));
+	EXPECT_EQ(2, value);
+	EXPECT_EQ(0, tlb_write(self->fd, self->addr, 3));
+	EXPECT_EQ(3, user_read(self->addr));
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+TEST_F(permission, grows_by_mprotect)
+{
+	uint64_t value;
+
+	ASSERT_EQ(0, mprotect(self->addr, page_size, PROT_READ));
+	if (!(variant->flags & TEST_TLB_SHADOW))
+		EXPECT_EQ(0, tlb_read(self->fd, self->addr, &value));
+	EXPECT_EQ(-EFAULT, tlb_write(self->fd, self->addr, 2));
+	ASSERT_EQ(0, mprotect(self->addr, page_size, PROT_READ | PROT_WRITE));
+	EXPECT_EQ(0, tlb_write(self->fd, self->addr, 3));
+	EXPECT_EQ(3, user_read(self->addr));
+}
+
+/* Flushes of the CPU's without an invalidation around them. */
+TEST_F(permission, aged)
+{
+	struct test_tlb_stats was, stats;
+	unsigned int i;
+
+	if (variant->flags & TEST_TLB_SHADOW)
+		SKIP(return, "has no hook");
+	cache_writable(_metadata, self->fd, self->addr, false);
+	user_write(self->addr, 2);
+	was = tlb_stats(self->fd);
+	ASSERT_EQ(0, madvise(self->addr, page_size, MADV_COLD));
+	stats = tlb_stats(self->fd);
+	for (i = 0; i < TEST_TLB_NR_EVENTS; i++)
+		EXPECT_EQ(was.events[i], stats.events[i]);
+	EXPECT_LT(was.hooks, stats.hooks);
+	EXPECT_LT(was.flushed, stats.flushed);
+}
+
+/* Flushes that are put off. */
+
+FIXTURE(deferral)
+{
+	int fd;
+	char *addr;
+	size_t size;
+};
+
+FIXTURE_SETUP(deferral)
+{
+	self->size = 8 * page_size;
+	self->addr = map_pages(3 * self->size, page_size) + self->size;
+	fill(self->addr - self->size, 3 * self->size, 1);
+	self->fd = device_open();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, tlb_open(self->fd, self->addr, self->size,
+			      TEST_TLB_SHADOW));
+	cache_writable(_metadata, self->fd, self->addr, true);
+}
+
+FIXTURE_TEARDOWN(deferral)
+{
+	close(self->fd);
+}
+
+/* One flush for what was put off, by an event that hits the mirror. */
+TEST_F(deferral, event)
+{
+	char *next = self->addr + page_size;
+	uint64_t full;
+
+	EXPECT_EQ(0, tlb_stats(self->fd).full);
+	ASSERT_EQ(0, madvise(self->addr - page_size, page_size, MADV_DONTNEED));
+	EXPECT_EQ(0, tlb_stats(self->fd).full);
+	EXPECT_TRUE(tlb_has(self->fd, self->addr));
+
+	/* Not the page itself, and the driver has no entry there. */
+	ASSERT_EQ(0, madvise(next, page_size, MADV_DONTNEED));
+	EXPECT_FALSE(tlb_reaches(self->fd, self->addr));
+	full = tlb_stats(self->fd).full;
+	EXPECT_EQ(1, full);
+	ASSERT_EQ(0, madvise(next, page_size, MADV_DONTNEED));
+	EXPECT_EQ(full, tlb_stats(self->fd).full);
+
+	/* Once more. */
+	cache_writable(_metadata, self->fd, self->addr, true);
+	cache_writable(_metadata, self->fd, next, true);
+	ASSERT_EQ(0, mprotect(self->addr, self->size, PROT_READ));
+	EXPECT_FALSE(tlb_reaches(self->fd, self->addr));
+	EXPECT_FALSE(tlb_reaches(self->fd, next));
+	EXPECT_EQ(full + 1, tlb_stats(self->fd).full);
+}
+
+TEST_F(deferral, removal)
+{
+	EXPECT_EQ(1, tlb_stats(self->fd).resident);
+	ASSERT_EQ(0, tlb_range(self->fd, TEST_TLB_IOC_REMOVE, self->addr,
+			       self->size, 0));
+	EXPECT_EQ(0, tlb_stats(self->fd).resident);
+}
+
+/* Each mirror knows what was put off for it, and a flush does for all. */
+TEST_F(deferral, two_mirrors)
+{
+	char *other = self->addr + self->size;
+
+	ASSERT_EQ(0, tlb_range(self->fd, TEST_TLB_IOC_ADD, other, self->size,
+			       0));
+	ASSERT_EQ(0, madvise(other, page_size, MADV_DONTNEED));
+	EXPECT_EQ(0, tlb_stats(self->fd).full);
+	EXPECT_TRUE(tlb_has(self->fd, self->addr));
+	fill(other, page_size, 1);
+	cache_writable(_metadata, self->fd, other, true);
+	ASSERT_EQ(0, madvise(other, page_size, MADV_DONTNEED));
+	EXPECT_EQ(1, tlb_stats(self->fd).full);
+	EXPECT_FALSE(tlb_reaches(self->fd, other));
+	EXPECT_FALSE(tlb_reaches(self->fd, self->addr));
+	ASSERT_EQ(0, madvise(self->addr, page_size, MADV_DONTNEED));
+	EXPECT_EQ(1, tlb_stats(self->fd).full);
+}
+
+/* Few commands for many ranges. */
+
+#define NR_SMALL	256
+/* Tens of thousands of them in the driver's table. */
+#define NR_TINY		20480
+
+FIXTURE(gather)
+{
+	int fd;
+	char *addr;
+	size_t size;
+};
+
+FIXTURE_SETUP(gather)
+{
+	self->size = NR_TINY * page_size;
+	self->addr = map_pages(self->size, page_size);
+	ASSERT_NE(NULL, self->addr);
+	self->fd = device_open();
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(gather)
+{
+	close(self->fd);
+}
+
+/* Many mirrors of one page in one hook call. */
+TEST_F(gather, mirrors)
+{
+	struct test_tlb_stats was, stats;
+	size_t i, size = NR_SMALL * page_size, some = 32 * page_size;
+	char *addr = self->addr;
+	int fd = self->fd;
+
+	/* Neither in ascending order nor next to each other to begin with. */
+	ASSERT_EQ(0, tlb_open(fd, addr, page_size, 0));
+	for (i = 2; i < NR_SMALL; i += 2)
+		ASSERT_EQ(0, tlb_range(fd, TEST_TLB_IOC_ADD,
+				       addr + i * page_size, page_size, 0));
+	for (i = NR_SMALL - 1; i < NR_SMALL; i -= 2)
+		ASSERT_EQ(0, tlb_range(fd, TEST_TLB_IOC_ADD,
+				       addr + i * page_size, page_size, 0));
+	fill(addr, size, 1);
+	for (i = 0; i < NR_SMALL; i++)
+		ASSERT_TRUE(tlb_reaches(fd, addr + i * page_size));
+	was = tlb_stats(fd);
+	EXPECT_EQ(NR_SMALL, was.resident);
+
+	ASSERT_EQ(0, madvise(addr, some, MADV_DONTNEED));
+	stats = tlb_stats(fd);
+	EXPECT_EQ(1, stats.commands - was.commands);
+	EXPECT_EQ(1, stats.syncs - was.syncs);
+	EXPECT_EQ(0, stats.full - was.full);
+	EXPECT_EQ(32, stats.ranges - was.ranges);
+	EXPECT_EQ(NR_SMALL - 32, stats.resident);
+	was = stats;
+	ASSERT_EQ(0, madvise(addr, size, MADV_DONTNEED));
+	stats = tlb_stats(fd);
+	EXPECT_EQ(1, stats.commands - was.commands);
+	EXPECT_EQ(1, stats.full - was.full);
+	EXPECT_EQ(0, stats.resident);
+	ksft_print_msg("%d mirrors of one page: %llu ranges in %llu commands\n",
+		       NR_SMALL, stats.ranges, stats.commands);
+}
+
+static void populate_every(struct __test_metadata *_metadata, int fd,
+			   char *addr, size_t first, size_t n, size_t step)
+{
+	size_t i;
+
+	for (i = first; i < n; i += step)
+		ASSERT_EQ(0, tlb_range(fd, TEST_TLB_IOC_POPULATE,
+				       addr + i * page_size, page_size, 0));
+}
+
+/* Tens of thousands of mappings in one mirror. */
+TEST_F(gather, extents)
+{
+	struct test_tlb_stats was, stats;
+	size_t half = NR_TINY / 2 * page_size;
+	struct test_tlb_open arg;
+	char *addr = self->addr;
+	uint64_t began, took;
+	int fd = self->fd;
+
+	arg = open_args(addr, self->size, TEST_TLB_SHADOW);
+	arg.full_pages = 2 * NR_TINY;
+	ASSERT_EQ(0, command(fd, TEST_TLB_IOC_OPEN, &arg));
+	began = now_ns();
+	populate_every(_metadata, fd, addr, 0, NR_TINY, 2);
+	EXPECT_EQ(NR_TINY / 2, tlb_stats(fd).extents);
+	populate_every(_metadata, fd, addr, 1, NR_TINY, 2);
+	took = now_ns() - began;
+	/* They abut. */
+	stats = tlb_stats(fd);
+	EXPECT_EQ(1, stats.extents);
+	EXPECT_EQ(NR_TINY, stats.extents_mapped);
+	EXPECT_EQ(NR_TINY, stats.dirtied);
+	EXPECT_EQ(0, tlb_run(fd, addr, self->size, 0, 2000, TEST_TLB_NO_FAULT));
+	EXPECT_EQ(TEST_TLB_ENTRIES, tlb_stats(fd).resident);
+
+	/* The driver drops half of it: one range, one command. */
+	was = tlb_stats(fd);
+	ASSERT_EQ(0, tlb_range(fd, TEST_TLB_IOC_DROP, addr, half, 0));
+	stats = tlb_stats(fd);
+	EXPECT_EQ(1, stats.extents);
+	EXPECT_EQ(1, stats.commands - was.commands);
+	EXPECT_EQ(was.full, stats.full);
+	EXPECT_FALSE(tlb_reaches(fd, addr + half - page_size));
+	EXPECT_TRUE(tlb_reaches(fd, addr + half));
+
+	/* Ten that do not abut: ten commands, and one wait. */
+	populate_every(_metadata, fd, addr, 0, 20, 2);
+	EXPECT_EQ(11, tlb_stats(fd).extents);
+	was = tlb_stats(fd);
+	ASSERT_EQ(0, tlb_range(fd, TEST_TLB_IOC_DROP, addr, 40 * page_size, 0));
+	stats = tlb_stats(fd);
+	EXPECT_EQ(1, stats.extents);
+	EXPECT_EQ(10, stats.commands - was.commands);
+	EXPECT_EQ(1, stats.syncs - was.syncs);
+
+	/* More than a gather holds: everything, once. */
+	populate_every(_metadata, fd, addr, 0, NR_TINY / 2, 2);
+	was = tlb_stats(fd);
+	EXPECT_EQ(NR_TINY / 4 + 1, was.extents);
+	ASSERT_EQ(0, tlb_range(fd, TEST_TLB_IOC_DROP, addr, half, 0));
+	stats = tlb_stats(fd);
+	EXPECT_EQ(1, stats.extents);
+	EXPECT_EQ(1, stats.commands - was.commands);
+	EXPECT_EQ(1, stats.full - was.full);
+	EXPECT_EQ(NR_TINY / 4, stats.ranges - was.ranges);
+
+	/* Core mm takes all of them, and the middle of one. */
+	populate_every(_metadata, fd, addr, 0, NR_TINY / 2, 2);
+	ASSERT_EQ(0, madvise(addr + half, page_size, MADV_DONTNEED));
+	ASSERT_EQ(0, madvise(addr + half + 2 * page_size, page_size,
+			     MADV_DONTNEED));
+	stats = tlb_stats(fd);
+	EXPECT_EQ(1, stats.extents_split);
+	EXPECT_EQ(0, stats.extents_lost);
+	EXPECT_EQ(NR_TINY / 4 + 2, stats.extents);
+	began = now_ns();
+	ASSERT_EQ(0, madvise(addr, self->size, MADV_DONTNEED));
+	ksft_print_msg("%d mappings made in %.3f s, %llu extents gone in %.3f s\n",
+		       NR_TINY, (double)took / NSEC_PER_SEC, stats.extents,
+		       (double)(now_ns() - began) / NSEC_PER_SEC);
+	stats = tlb_stats(fd);
+	EXPECT_EQ(0, stats.extents);
+	EXPECT_EQ(0, stats.resident);
+}
+
+/* Several devices at once. */
+
+#define NR_DEVICES	8
+#define FLUSH_US	1000
+
+FIXTURE(devices)
+{
+	int fd[NR_DEVICES];
+	char *addr;
+};
+
+FIXTURE_SETUP(devices)
+{
+	struct test_tlb_open arg;
+	unsigned int i;
+
+	self->addr = map_pages(page_size, page_size);
+	ASSERT_NE(NULL, self->addr);
+	for (i = 0; i < NR_DEVICES; i++) {
+		self->fd[i] = device_open();
+		ASSERT_LE(0, self->fd[i]);
+		arg = open_args(self->addr, page_size, TEST_TLB_SHADOW);
+		arg.flush_us = FLUSH_US;
+		ASSERT_EQ(0, command(self->fd[i], TEST_TLB_IOC_OPEN, &arg));
+	}
+}
+
+FIXTURE_TEARDOWN(devices)
+{
+	unsigned int i;
+
+	for (i = 0; i < NR_DEVICES; i++)
+		close(self->fd[i]);
+}
+
+/* Where the kernel starts all flushes before it waits, they overlap. */
+TEST_F(devices, flushes_overlap)
+{
+	bool two_pass = tlb_stats(self->fd[0]).two_pass;
+	uint64_t best = -1ULL;
+	unsigned int i, round;
+
+	for (round = 0; round < 5; round++) {
+		uint64_t began, took;
+
+		for (i = 0; i < NR_DEVICES; i++)
+			ASSERT_EQ(0, tlb_write(self->fd[i], self->addr, round));
+		began = now_ns();
+		ASSERT_EQ(0, madvise(self->addr, page_size, MADV_DONTNEED));
+		took = now_ns() - began;
+		best = took < best ? took : best;
+		for (i = 0; i < NR_DEVICES; i++)
+			EXPECT_FALSE(tlb_reaches(self->fd[i], self->addr));
+	}
+	ksft_print_msg("%d devices with a flush of %d us: %llu us, %s\n",
+		       NR_DEVICES, FLUSH_US, (unsigned long long)best / 1000,
+		       two_pass ? "two passes" : "one pass");
+	EXPECT_LE((two_pass ? 1 : NR_DEVICES) * FLUSH_US, best / 1000);
+	EXPECT_TRUE(!two_pass || best / 1000 < NR_DEVICES / 2 * FLUSH_US);
+}
+
+/* The address space goes. */
+
+FIXTURE(mm_exit)
+{
+	int fd;
+	char *addr;
+	char *other;
+	size_t size;
+	uint64_t live;
+	pid_t pid;
+};
+
+FIXTURE_VARIANT(mm_exit)
+{
+	unsigned int flags;
+	bool killed;
+};
+
+FIXTURE_VARIANT_ADD(mm_exit, cpu_table)
+{
+	.flags = 0,
+};
+
+FIXTURE_VARIANT_ADD(mm_exit, cpu_table_killed)
+{
+	.flags = 0,
+	.killed = true,
+};
+
+FIXTURE_VARIANT_ADD(mm_exit, direct)
+{
+	.flags = TEST_TLB_DIRECT,
+};
+
+FIXTURE_VARIANT_ADD(mm_exit, shadow_killed)
+{
+	.flags = TEST_TLB_SHADOW | TEST_TLB_YOUNG,
+	.killed = true,
+};
+
+/* A child with two mirrors and a device at work on them, until it is told. */
+static void exit_child(char *addr, char *other, size_t size, int fd,
+		       unsigned int flags, int ready, int go)
+{
+	bool ok = !tlb_open(fd, addr, size, flags) &&
+		  !tlb_range(fd, TEST_TLB_IOC_ADD, other, page_size, 0) &&
+		  !tlb_run(fd, addr, size, 0, 0, TEST_TLB_ASYNC) &&
+		  tlb_await(fd, 100);
+	char byte = ok;
+
+	if (write(ready, &byte, 1) != 1 || read(go, &byte, 1) != 1)
+		_exit(1);
+	_exit(0);
+}
+
+FIXTURE_SETUP(mm_exit)
+{
+	self->size = 1024 * page_size;
+	self->addr = map_pages(self->size, page_size);
+	self->other = map_pages(page_size, page_size);
+	ASSERT_NE(NULL, self->addr);
+	ASSERT_NE(NULL, self->other);
+	self->fd = device_open();
+	ASSERT_LE(0, self->fd);
+	self->live = tlb_stats(self->fd).live;
+}
+
+FIXTURE_TEARDOWN(mm_exit)
+{
+	close(self->fd);
+}
+
+TEST_F(mm_exit, stops_the_device)
+{
+	struct test_tlb_stats stats;
+	int ready[2], go[2];
+	char byte = 0;
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe(ready));
+	ASSERT_EQ(0, pipe(go));
+	pid = fork();
+	if (!pid)
+		exit_child(self->addr, self->other, self->size, self->fd,
+			   variant->flags, ready[1], go[0]);
+	ASSERT_EQ(1, read(ready[0], &byte, 1));
+	ASSERT_EQ(1, byte);
+	stats = tlb_stats(self->fd);
+	EXPECT_EQ(1, stats.running);
+	EXPECT_EQ(0, stats.releases);
+	EXPECT_EQ(self->live + 2, stats.live);
+	if (variant->killed)
+		kill(pid, SIGKILL);
+	else
+		ASSERT_EQ(1, write(go[1], &byte, 1));
+	ASSERT_EQ(pid, waitpid(pid, NULL, 0));
+
+	/* What is left of a page request may hold the address space a little. */
+	EXPECT_TRUE(eventually(!tlb_stats(self->fd).running));
+	stats = tlb_stats(self->fd);
+	EXPECT_EQ(-ESRCH, stats.error);
+	if (variant->flags & TEST_TLB_SHADOW) {
+		EXPECT_TRUE(eventually(!tlb_stats(self->fd).resident));
+		stats = tlb_stats(self->fd);
+		/* Both mirrors. */
+		EXPECT_EQ(2, stats.events[RELEASE]);
+		EXPECT_EQ(0, stats.extents);
+	} else {
+		EXPECT_EQ(2, stats.releases);
+		/* The page tables were there when it was told. */
+		EXPECT_LT(0, stats.release_tables);
+		EXPECT_TRUE(eventually(!tlb_stats(self->fd).resident));
+	}
+	EXPECT_EQ(-ESRCH, tlb_run(self->fd, self->addr, page_size, 0, 1, 0));
+	EXPECT_EQ(stats.accesses, tlb_stats(self->fd).accesses);
+	EXPECT_EQ(-ESRCH, tlb_range(self->fd, TEST_TLB_IOC_ADD,
+				    self->addr + self->size, page_size, 0));
+	EXPECT_EQ(-ESRCH, tlb_range(self->fd, TEST_TLB_IOC_WATCH, self->addr,
+				    page_size, 0));
+	EXPECT_NE(0, tlb_range(self->fd, TEST_TLB_IOC_POPULATE, self->addr,
+			       page_size, 0));
+	EXPECT_EQ(self->live + 2, tlb_stats(self->fd).live);
+	EXPECT_EQ(0, tlb_range(self->fd, TEST_TLB_IOC_REMOVE, self->other,
+			       page_size, 0));
+	EXPECT_EQ(self->live + 1, tlb_stats(self->fd).live);
+	close(self->fd);
+	self->fd = device_open();
+	ASSERT_LE(0, self->fd);
+	EXPECT_EQ(self->live, tlb_stats(self->fd).live);
+}
+
+/* Nothing that the device has or does keeps an address space, or its memory. */
+TEST_F(mm_exit, again_and_again)
+{
+	int ready[2], go[2], fds[16];
+	unsigned int i;
+	char byte = 0;
+
+	ASSERT_EQ(0, pipe(ready));
+	ASSERT_EQ(0, pipe(go));
+	for (i = 0; i < 16; i++) {
+		pid_t pid;
+
+		fds[i] = device_open();
+		ASSERT_LE(0, fds[i]);
+		pid = fork();
+		if (!pid)
+			exit_child(self->addr, self->other, self->size, fds[i],
+				   variant->flags, ready[1], go[0]);
+		ASSERT_EQ(1, read(ready[0], &byte, 1));
+		ASSERT_EQ(1, byte);
+		if (variant->killed)
+			kill(pid, SIGKILL);
+		else
+			ASSERT_EQ(1, write(go[1], &byte, 1));
+		ASSERT_EQ(pid, waitpid(pid, NULL, 0));
+	}
+	for (i = 0; i < 16; i++) {
+		EXPECT_TRUE(eventually(!tlb_stats(fds[i]).running));
+		EXPECT_EQ(-ESRCH, tlb_stats(fds[i]).error);
+	}
+	EXPECT_EQ(self->live + 32, tlb_stats(self->fd).live);
+	for (i = 0; i < 16; i++)
+		close(fds[i]);
+	EXPECT_EQ(self->live, tlb_stats(self->fd).live);
+}
+
+/* Pages that only a device uses, and reclaim. */
+
+#define CGROUP		"/sys/fs/cgroup"
+#define GROUP		CGROUP "/mmu_mirror_tlb"
+#define LRU_GEN		"/sys/kernel/mm/lru_gen/enabled"
+#define MIB		(1UL << 20)
+#define HOT_MIB		8
+#define IDLE_MIB	8
+#define LIMIT_MIB	24
+/* What the process fills and never looks at again. */
+#define STREAM_MIB	1
+#define STREAM_MAX	16
+#define STREAM_ROUNDS	40
+/* Page requests that are enough of a difference. */
+#define ENOUGH_REQUESTS	300
+/* To be reclaimed at once, and how often. */
+#define COLD_MIB	8
+#define COLD_ROUNDS	3
+
+FIXTURE(young)
+{
+	unsigned int nr_settings;
+	bool swap;
+	int hot_fd;
+	int idle_fd;
+	char *hot;
+	char *idle;
+};
+
+FIXTURE_VARIANT(young)
+{
+	const char *lru;
+};
+
+FIXTURE_VARIANT_ADD(young, mglru)
+{
+	.lru = "y",
+};
+
+FIXTURE_VARIANT_ADD(young, classic_lru)
+{
+	.lru = "n",
+};
+
+/* Why there is no group with a limit for this process, or NULL. */
+static const char *group_enter(unsigned int mib)
+{
+	write_text(CGROUP "/cgroup.subtree_control", "+memory");
+	if (mkdir(GROUP, 0755) && errno != EEXIST)
+		return "no control group to be had";
+	if (!write_number(GROUP "/memory.max", mib * MIB) ||
+	    !write_number(GROUP "/cgroup.procs", getpid()))
+		return "no memory controller";
+	return NULL;
+}
+
+static void group_leave(void)
+{
+	write_number(CGROUP "/cgroup.procs", getpid());
+	rmdir(GROUP);
+}
+
+static long group_stat(const char *name)
+{
+	return read_field(GROUP "/memory.stat", name);
+}
+
+FIXTURE_SETUP(young)
+{
+	const char *missing;
+
+	self->hot_fd = -1;
+	self->idle_fd = -1;
+	self->nr_settings = nr_settings;
+	if (CPU_COUNT(&cpus) < 2)
+		SKIP(return, "needs two CPUs");
+	if (!set(LRU_GEN, variant->lru) && variant->lru[0] == 'y')
+		SKIP(return, "no multi-generational LRU");
+	self->swap = true;
+	missing = swap_on(256);
+	if (!missing)
+		missing = group_enter(LIMIT_MIB);
+	if (missing)
+		SKIP(return, "%s", missing);
+	pin_to_cpu(0);
+}
+
+FIXTURE_TEARDOWN(young)
+{
+	close(self->hot_fd);
+	close(self->idle_fd);
+	group_leave();
+	if (self->swap)
+		swap_off();
+	restore(self->nr_settings);
+}
+
+static size_t resident_pages(const char *addr, size_t size)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	size_t i, n = 0;
+	uint64_t entry;
+
+	for (i = 0; i < size / page_size; i++)
+		if (pread(fd, &entry, sizeof(entry),
+			  ((uintptr_t)addr / page_size + i) * sizeof(entry)) ==
+		    sizeof(entry))
+			n += entry >> 63;
+	close(fd);
+	return n;
+}
+
+/* Write memory once, and unmap the oldest of what was written. */
+static void stream(char **part)
+{
+	size_t size = STREAM_MIB * MIB;
+
+	if (*part)
+		munmap(*part, size);
+	*part = map_pages(size, page_size);
+	if (*part)
+		fill(*part, size, POISON);
+}
+
+/*
+ * As often as told, or until the device has made so many page requests; of a
+ * slow machine, less is enough.
+ */
+static unsigned int stream_many(int fd, unsigned int rounds, uint64_t requests)
+{
+	uint64_t end = now_ns() + PATIENCE_NS;
+	char *parts[STREAM_MAX] = { NULL };
+	unsigned int i, done = 0;
+
+	while (done < rounds && tlb_stats(fd).faults < requests &&
+	       (now_ns() < end || tlb_stats(fd).faults < requests / 4))
+		stream(&parts[done++ % STREAM_MAX]);
+	for (i = 0; i < STREAM_MAX; i++)
+		if (parts[i])
+			munmap(parts[i], STREAM_MIB * MIB);
+	return done;
+}
+
+struct pressure {
+	unsigned int rounds;
+	uint64_t requests;
+	long refaults;
+	size_t hot;
+	size_t idle;
+	uint64_t asked;
+};
+
+/*
+ * On one node: a refault on another does not count as one. Whoever touches it,
+ * as the device's thread may be anywhere.
+ */
+static char *map_on_node(size_t size)
+{
+	char *addr = map_pages(size, page_size);
+	unsigned long node = 1;
+
+	syscall(__NR_mbind, addr, size, MPOL_BIND, &node, 8 * sizeof(node), 0);
+	fill(addr, size, 1);
+	return addr;
+}
+
+static int young_device(char **addr, size_t mib, unsigned int flags)
+{
+	int fd = device_open();
+
+	*addr = map_on_node(mib * MIB);
+	if (tlb_open(fd, *addr, mib * MIB, TEST_TLB_SHADOW | flags) ||
+	    tlb_range(fd, TEST_TLB_IOC_POPULATE, *addr, mib * MIB, 0)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* A hot and an idle device, while the process fills memory. */
+static struct pressure put_under_pressure(struct __test_metadata *_metadata,
+					  int *hot_fd, int *idle_fd,
+					  unsigned int flags,
+					  unsigned int rounds,
+					  uint64_t requests)
+{
+	struct test_tlb_stats was, stats;
+	struct pressure p;
+	char *hot, *idle;
+	uint64_t began;
+	long refaults;
+
+	*idle_fd = young_device(&idle, IDLE_MIB, flags);
+	*hot_fd = young_device(&hot, HOT_MIB, flags);
+	ASSERT_LE(0, *idle_fd);
+	ASSERT_LE(0, *hot_fd);
+	ASSERT_EQ(0, tlb_run(*hot_fd, hot, HOT_MIB * MIB, 0, 0,
+			     TEST_TLB_ASYNC));
+	ASSERT_TRUE(tlb_await(*hot_fd, 50000));
+	was = tlb_stats(*hot_fd);
+	refaults = group_stat("workingset_refault_anon");
+	began = now_ns();
+	p.rounds = stream_many(*hot_fd, rounds,
+			       was.faults + requests);
+	began = now_ns() - began;
+	stats = tlb_stats(*hot_fd);
+	p.refaults = group_stat("workingset_refault_anon") - refaults;
+	p.requests = stats.faults - was.faults;
+	p.asked = stats.young_calls + tlb_stats(*idle_fd).young_calls;
+	p.hot = resident_pages(hot, HOT_MIB * MIB);
+	p.idle = resident_pages(idle, IDLE_MIB * MIB);
+	ksft_print_msg("%s: %zu hot pages resident, %zu idle ones, of %lu each\n",
+		       flags & TEST_TLB_YOUNG ? "asked" : "not asked", p.hot,
+		       p.idle, HOT_MIB * MIB / page_size);
+	ksft_print_msg("  %llu page requests, %ld refaults, %llu accesses\n",
+		       (unsigned long long)p.requests, p.refaults,
+		       stats.accesses - was.accesses);
+	ksft_print_msg("  %u MiB written in %.2f s, %llu questions\n",
+		       STREAM_MIB * p.rounds, (double)began / NSEC_PER_SEC,
+		       (unsigned long long)p.asked);
+	close(*hot_fd);
+	close(*idle_fd);
+	*hot_fd = -1;
+	*idle_fd = -1;
+	munmap(hot, HOT_MIB * MIB);
+	munmap(idle, IDLE_MIB * MIB);
+	return p;
+}
+
+TEST_F_TIMEOUT(young, hot_stays, 120)
+{
+	struct pressure without, with;
+
+	without = put_under_pressure(_metadata, &self->hot_fd, &self->idle_fd,
+				     0, STREAM_ROUNDS, ENOUGH_REQUESTS);
+	EXPECT_EQ(0, without.asked);
+	/* At least one round of reclaim has been over them. */
+	EXPECT_LE(ENOUGH_REQUESTS / 4, without.requests);
+	with = put_under_pressure(_metadata, &self->hot_fd, &self->idle_fd,
+				  TEST_TLB_YOUNG, without.rounds,
+				  without.requests);
+	EXPECT_LT(0, with.asked);
+	EXPECT_LE(HOT_MIB * MIB / page_size * 3 / 4, with.hot);
+	EXPECT_GT(with.hot / 2, with.idle);
+	EXPECT_GT(without.requests / 2, with.requests);
+	EXPECT_GE(without.refaults / 2, with.refaults);
+}
+
+/*
+ * What the question costs reclaim, where the answer is no: the time to reclaim
+ * memory of nobody's, of a device, and of one that is asked.
+ */
+TEST_F_TIMEOUT(young, cost, 120)
+{
+	static const struct {
+		const char *name;
+		bool mirrored;
+		unsigned int flags;
+	} ways[] = {
+		{ "not mirrored", false, 0 },
+		{ "mirrored", true, 0 },
+		{ "mirrored and asked", true, TEST_TLB_YOUNG },
+	};
+	size_t i, round, size = COLD_MIB * MIB, n = size / page_size;
+
+	if (access(GROUP "/memory.reclaim", W_OK))
+		SKIP(return, "no memory.reclaim");
+	for (i = 0; i < ARRAY_SIZE(ways); i++) {
+		double each, best = 0;
+		uint64_t asked = 0;
+
+		for (round = 0; round < COLD_ROUNDS; round++) {
+			size_t gone;
+			char *addr;
+
+			if (ways[i].mirrored)
+				self->idle_fd = young_device(&addr, COLD_MIB,
+							     ways[i].flags);
+			else
+				addr = map_on_node(size);
+			madvise(addr, size, MADV_COLD);
+			each = now_ns();
+			write_number(GROUP "/memory.reclaim", size);
+			each = now_ns() - each;
+			gone = n - resident_pages(addr, size);
+			if (ways[i].mirrored) {
+				asked += tlb_stats(self->idle_fd).young_calls;
+				close(self->idle_fd);
+				self->idle_fd = -1;
+			}
+			munmap(addr, size);
+			EXPECT_LT(n / 2, gone);
+			each = each / 1000 / (gone ?: 1);
+			if (!round || each < best)
+				best = each;
+		}
+		EXPECT_EQ(!!(ways[i].flags & TEST_TLB_YOUNG), !!asked);
+		ksft_print_msg("%s: %.1f us for each page reclaimed, %.2f questions\n",
+			       ways[i].name, best,
+			       (double)asked / (n * COLD_ROUNDS));
+	}
 }
 
 /* The device as such; the last of all. */
