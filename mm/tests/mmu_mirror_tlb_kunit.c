@@ -1366,8 +1366,8 @@ static void young_is_opt_in(struct kunit *test)
 /* Extents. */
 
 #define MODEL_PAGES	192UL
-#define MODEL_STEPS	20000
-/* A long time for a machine, and the same each time. */
+#define MODEL_STEPS	5000
+/* The same steps each time. */
 #define MODEL_SEED	20090831
 
 /* Which pages are mapped, in the simplest way, beside the extents. */
