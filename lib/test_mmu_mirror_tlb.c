@@ -14,6 +14,7 @@
 #include <linux/build_bug.h>
 #include <linux/compat.h>
 #include <linux/completion.h>
+#include <linux/delay.h>
 #include <linux/fs.h>
 #include <linux/highmem.h>
 #include <linux/kthread.h>
@@ -1223,34 +1224,48 @@ static long test_ioctl_populate(struct test_device *dev, void __user *uarg)
 }
 
 /* What the driver drops by itself: core mm still maps the pages. */
-static long test_ioctl_drop(struct test_device *dev, void __user *uarg)
+static long test_drop_range(struct test_device *dev,
+			    const struct test_tlb_range *arg)
 {
+	unsigned long end = arg->start + arg->length;
 	struct mmu_mirror_gather gather;
-	struct test_tlb_range arg;
 	struct test_range *range;
-	unsigned long end;
-	int ret;
 
-	if (!test_get_range(&arg, uarg, TEST_TLB_DEFER, &ret))
-		return ret;
-	range = test_inside(dev, &arg);
+	spin_lock(&dev->lock);
+	range = test_inside(dev, arg);
+	spin_unlock(&dev->lock);
 	if (!range)
 		return -EINVAL;
 	if (!range->table)
 		return -EOPNOTSUPP;
-	end = arg.start + arg.length;
 	mmu_mirror_gather_init(&gather, &dev->tlb);
 	mmu_range_mirror_lock(&range->mirror);
-	if (!(arg.flags & TEST_TLB_DEFER))
-		mmu_mirror_extents_gather(&range->extents, arg.start, end,
+	if (!(arg->flags & TEST_TLB_DEFER))
+		mmu_mirror_extents_gather(&range->extents, arg->start, end,
 					  &gather);
-	mmu_mirror_extents_unmap(&range->extents, arg.start, end, test_drop,
+	mmu_mirror_extents_unmap(&range->extents, arg->start, end, test_drop,
 				 range);
 	/* In any case: an invalidation may get in before the flush below. */
 	mmu_range_mirror_defer_flush(&range->mirror);
 	mmu_range_mirror_unlock(&range->mirror);
+	if (arg->flags & TEST_TLB_SLOW)
+		msleep(TEST_TLB_SLOW_MS);
 	mmu_mirror_gather_flush(&gather);
 	return 0;
+}
+
+/* Without the file's mutex: statistics are wanted while it is slow. */
+static long test_ioctl_drop(struct test_device *dev, void __user *uarg)
+{
+	struct test_tlb_range arg;
+	int ret;
+
+	if (!test_get_range(&arg, uarg, TEST_TLB_DEFER | TEST_TLB_SLOW, &ret))
+		return ret;
+	down_read(&dev->sem);
+	ret = test_drop_range(dev, &arg);
+	up_read(&dev->sem);
+	return ret;
 }
 
 static long test_ioctl_watch(struct test_device *dev, void __user *uarg)
@@ -1335,8 +1350,6 @@ static long test_ioctl_device(struct test_device *dev, unsigned int cmd,
 		return dev ? test_ioctl_floor(dev, uarg) : -ENXIO;
 	case TEST_TLB_IOC_POPULATE:
 		return dev ? test_ioctl_populate(dev, uarg) : -ENXIO;
-	case TEST_TLB_IOC_DROP:
-		return dev ? test_ioctl_drop(dev, uarg) : -ENXIO;
 	case TEST_TLB_IOC_WATCH:
 		return dev ? test_ioctl_watch(dev, uarg) : -ENXIO;
 	default:
@@ -1373,6 +1386,8 @@ static long test_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return dev ? test_ioctl_run(tf, dev, uarg) : -ENXIO;
 	case TEST_TLB_IOC_STOP:
 		return dev ? test_stop_run(dev) : -ENXIO;
+	case TEST_TLB_IOC_DROP:
+		return dev ? test_ioctl_drop(dev, uarg) : -ENXIO;
 	}
 	return test_ioctl_locked(tf, cmd, uarg);
 }

@@ -59,6 +59,10 @@ struct test_tlb_range {
 
 /* struct test_tlb_range.flags, for a drop: put off the flush. */
 #define TEST_TLB_DEFER		0x1U
+/* The same: let TEST_TLB_SLOW_MS pass before it. */
+#define TEST_TLB_SLOW		0x2U
+
+#define TEST_TLB_SLOW_MS	300
 
 /* struct test_tlb_run.flags */
 /* Write value rather than read. */

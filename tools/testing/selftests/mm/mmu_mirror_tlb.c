@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <linux/mempolicy.h>
 #include <linux/userfaultfd.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/ioctl.h>
@@ -360,7 +361,7 @@ TEST_F(arguments, commands)
 					 page_size, 0));
 	EXPECT_EQ(-EOPNOTSUPP, tlb_range(fd, TEST_TLB_IOC_DROP, addr,
 					 page_size, TEST_TLB_DEFER));
-	EXPECT_EQ(-EINVAL, tlb_range(fd, TEST_TLB_IOC_DROP, addr, page_size, 2));
+	EXPECT_EQ(-EINVAL, tlb_range(fd, TEST_TLB_IOC_DROP, addr, page_size, 4));
 	EXPECT_EQ(-EINVAL, tlb_range(fd, TEST_TLB_IOC_WATCH, addr + size,
 				     page_size, 0));
 	EXPECT_EQ(0, tlb_stats(fd).accesses);
@@ -1243,8 +1244,15 @@ TEST_F(permission, aged)
 
 /* Flushes that are put off. */
 
+struct slow_drop {
+	int fd;
+	struct test_tlb_range range;
+	atomic_bool done;
+};
+
 FIXTURE(deferral)
 {
+	struct slow_drop drop;
 	int fd;
 	char *addr;
 	size_t size;
@@ -1301,6 +1309,41 @@ TEST_F(deferral, removal)
 	ASSERT_EQ(0, tlb_range(self->fd, TEST_TLB_IOC_REMOVE, self->addr,
 			       self->size, 0));
 	EXPECT_EQ(0, tlb_stats(self->fd).resident);
+}
+
+static void *slow_drop(void *arg)
+{
+	struct slow_drop *drop = arg;
+
+	command(drop->fd, TEST_TLB_IOC_DROP, &drop->range);
+	atomic_store(&drop->done, true);
+	return NULL;
+}
+
+/*
+ * The driver has dropped an entry and is about to flush it. Whoever takes the
+ * page away in between finds no entry, and must not return before the flush.
+ */
+TEST_F(deferral, about_to_flush)
+{
+	pthread_t thread;
+
+	cache_writable(_metadata, self->fd, self->addr, false);
+	self->drop = (struct slow_drop) {
+		.fd = self->fd,
+		.range = {
+			.start = (uintptr_t)self->addr,
+			.length = page_size,
+			.flags = TEST_TLB_SLOW,
+		},
+	};
+	ASSERT_EQ(0, pthread_create(&thread, NULL, slow_drop, &self->drop));
+	ASSERT_TRUE(eventually(!tlb_stats(self->fd).extents));
+	ASSERT_EQ(0, madvise(self->addr, page_size, MADV_DONTNEED));
+	EXPECT_FALSE(tlb_reaches(self->fd, self->addr));
+	if (atomic_load(&self->drop.done))
+		SKIP(return, "the flush came first");
+	ASSERT_EQ(0, pthread_join(thread, NULL));
 }
 
 /* Each mirror knows what was put off for it, and a flush does for all. */
@@ -1477,7 +1520,7 @@ TEST_F(gather, extents)
 
 /* Several devices at once. */
 
-#define NR_DEVICES	8
+#define NR_DEVICES	16
 #define FLUSH_US	1000
 
 FIXTURE(devices)
@@ -1517,7 +1560,7 @@ TEST_F(devices, flushes_overlap)
 	uint64_t best = -1ULL;
 	unsigned int i, round;
 
-	for (round = 0; round < 5; round++) {
+	for (round = 0; round < 10; round++) {
 		uint64_t began, took;
 
 		for (i = 0; i < NR_DEVICES; i++)
