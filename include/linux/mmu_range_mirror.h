@@ -72,7 +72,8 @@
  * also between the start and the end of an invalidation. It is flushed by
  * @invalidate_range, which core mm calls after the entry has changed and before
  * the page, or the page table, can be used again. Permissions that grow arrive
- * there as well, and nowhere else: there is no invalidation for them.
+ * there as well, if the CPU flushes for them (x86 does not), and nowhere else:
+ * a device that was refused by what it has cached walks again.
  *
  * A device that walks tables of the driver's own is flushed on invalidation.
  * Only what the driver drops by itself may be flushed later, because core mm
