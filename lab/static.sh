@@ -10,7 +10,7 @@
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
 
-need git perl python3 shellcheck sparse
+need git perl python3 shellcheck sparse gcc make libc6-dev liburcu-dev libck-dev
 out=$CACHE/build/check-static
 mkdir -p "$out"
 tree=$("$LAB/tree.sh" 7.3)
@@ -126,6 +126,14 @@ module_warnings() {
 		sed "s#$CACHE/build/plain/##" || true
 }
 
+# The headers change, and only make bench would notice what its shims lack.
+user_space() {
+	rm -rf "$out/user-space"
+	mkdir "$out/user-space"
+	make -s -C "$tree/tools/testing/mmu_range_mirror" \
+		OUTPUT="$out/user-space" 2>&1
+}
+
 # Everything that the compiler and sparse say of a file that is ours, or that
 # a patch of ours touches.
 warnings() {
@@ -166,5 +174,6 @@ check "checkpatch --strict on the patches" checkpatch_patches
 check "kernel-doc" kernel_doc
 module_warnings >"$out/module-log" 2>&1
 check "no warning from W=1 and sparse" warnings
+check "the guard builds in user space" user_space
 echo "1..$count"
 [ -z "$failed" ]
