@@ -122,7 +122,7 @@ def plot(part, rows, path):
         groups = list(dict.fromkeys(row.get(key, "") for row in of_unit))
         values = [row["median"] for row in of_unit]
         log = min(values) > 0 and max(values) > 20 * min(values)
-        script += ["set ylabel '%s'" % unit, "set grid ytics", "set key top left",
+        script += ["set ylabel '%s'" % unit, "set grid ytics", "set key outside top center horizontal",
                    "set logscale y" if log else "unset logscale y"]
         if not log:
             script.append("set yrange [0:*]")
