@@ -644,7 +644,8 @@ EXPORT_SYMBOL_GPL(mmu_range_mirror_mark_dirty);
  * first, and then flushes before it goes on, also where it finds no entry; so
  * do the hook, removal and mmu_range_mirror_flush_deferred().
  *
- * Context: under the mirror's lock, in the same hold that dropped the entries.
+ * Context: under the mirror's lock, in the same hold that dropped the entries,
+ * and after that: a flush between a mark and its drop would count for it.
  * Cost: one atomic operation.
  */
 void mmu_range_mirror_defer_flush(struct mmu_range_mirror *mirror)
