@@ -25,7 +25,7 @@ races() {
 		echo -f hold -f use
 		;;
 	*/vhost/ring_mirror)
-		echo -t closed_in_mid_traffic -t killed_owner_is_reaped
+		echo -t killed_owner_is_reaped
 		;;
 	esac
 }
