@@ -206,9 +206,10 @@ static struct subject subjects[] = {
 #define LARGER		(&subjects[1])
 #define OURS		(&subjects[2])
 
+/* As far apart as kmalloc() would put them. */
 static union entry *entry_of(struct subject *s, unsigned int i)
 {
-	return s->entries + (size_t)i * s->size;
+	return s->entries + i * kmalloc_size_roundup(s->size);
 }
 
 static struct mm_struct *new_mm(void)
@@ -346,7 +347,8 @@ static int scale_prepare(void)
 	unsigned int i;
 
 	for (i = 0; i < NR_SUBJECTS; i++) {
-		subjects[i].entries = vcalloc(MAX_RANGES, subjects[i].size);
+		subjects[i].entries = vcalloc(MAX_RANGES,
+					      kmalloc_size_roundup(subjects[i].size));
 		subjects[i].mm = new_mm();
 		if (!subjects[i].entries || !subjects[i].mm)
 			return -ENOMEM;
