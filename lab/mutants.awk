@@ -22,7 +22,7 @@ BEGIN {
 }
 
 function row(a, b, c) {
-	print "   * - " a
+	print "   * -" (a == "" ? "" : " " a)
 	print "     - " b
 	print "     - " c
 }

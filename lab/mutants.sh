@@ -89,7 +89,7 @@ while IFS=$tab read -r name invariant tests file script; do
 		echo "not ok $n mutants: $name does not build"
 	elif [ -n "$by" ]; then
 		echo "ok $n mutants: $invariant $name, killed by $by"
-		printf '%s\t%s\t%s\n' "$invariant" "$name" "$by" >>"$work/table"
+		printf '%s\t%s\t%s\n' "$invariant" "$name" "$tests" >>"$work/table"
 	else
 		echo "not ok $n mutants: $invariant $name survives $tests"
 	fi

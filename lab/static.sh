@@ -145,6 +145,13 @@ warnings() {
 	grep '^no build' "$out/module-log" || true
 }
 
+# What a run of check-mutants would make, if every mutant dies.
+invariants() {
+	awk -F'\t' '!/^#/ { print $2 "\t" $1 "\t" $3 }' lab/mutants.tsv |
+		lab/mutants.awk lab/mutants.tsv - |
+		diff - Documentation/mm/mmu_range_mirror_invariants.rst
+}
+
 count=0
 check() {
 	count=$((count + 1))
@@ -175,5 +182,6 @@ check "kernel-doc" kernel_doc
 module_warnings >"$out/module-log" 2>&1
 check "no warning from W=1 and sparse" warnings
 check "the guard builds in user space" user_space
+check "the table of invariants has the mutants of lab/mutants.tsv" invariants
 echo "1..$count"
 [ -z "$failed" ]
