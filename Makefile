@@ -9,15 +9,19 @@ N ?= 200
 
 export N
 
-.PHONY: help run module bench check check-repeat check-mutants clean $(TIERS:%=check-%)
+LONG := mutants repeat package
+
+.PHONY: help run module deb install bench check clean \
+	$(TIERS:%=check-%) $(LONG:%=check-%)
 
 help:
 	@echo 'The main job'
 	@echo '  run            real clients of vhost-net on mirrored rings, disturbed,'
 	@echo '                 under a stock kernel                 2 min; 4 the first time'
 	@echo '  module         modules for the kernel that runs here            20 s'
-	@echo '  bench          the guard and its peers in one table and plot, natively'
-	@echo '                 and in UML: wants a quiet machine    2 min; 5 the first time'
+	@echo '  deb, install   a DKMS package of them for all kernels installed 1 min'
+	@echo '  bench          the guard and its peers in tables and plots, natively, in'
+	@echo '                 UML and QEMU: wants a quiet machine  8 min; 25 the first time'
 	@echo
 	@echo 'Tests (the last line is "N passed, N failed")'
 	@echo '  check          all tiers but the long ones            8 min; 40 the first time'
@@ -32,6 +36,7 @@ help:
 	@echo '  Long:'
 	@echo '  check-mutants  the tests against small wrong changes           30 min'
 	@echo '  check-repeat   the races of check-debug, N times (N=200)        1 hour'
+	@echo '  check-package  the package in a new Debian 12 and 13           20 min'
 	@echo
 	@echo '  clean          remove what was built (not what was downloaded)'
 	@echo
@@ -44,13 +49,16 @@ run:
 module:
 	@lab/modules.sh running
 
+deb install:
+	@lab/package.sh $@
+
 bench:
 	@lab/bench.sh
 
 check:
 	@lab/check.sh $(TIERS)
 
-$(TIERS:%=check-%) check-repeat check-mutants:
+$(TIERS:%=check-%) $(LONG:%=check-%):
 	@lab/check.sh $(@:check-%=%)
 
 clean:

@@ -25,6 +25,7 @@ run() {
 	build) "$LAB/both.sh" ;;
 	guest) "$LAB/run/run.sh" smoke ;;
 	mutants) "$LAB/mutants.sh" ;;
+	package) "$LAB/package-check.sh" ;;
 	*) die "no tier $1" ;;
 	esac
 }
