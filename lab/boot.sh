@@ -15,7 +15,8 @@
 #
 # KVM is used if a boot of this kernel under it has succeeded since the host
 # was booted (it is tried once); else TCG. -c is TCG's CPU model; under KVM it
-# is the host's. ACCEL=kvm or ACCEL=tcg overrides.
+# is the host's. ACCEL=kvm or ACCEL=tcg overrides; ACCEL=icount is TCG with a
+# clock that counts instructions, for -s 1.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
@@ -74,6 +75,10 @@ qemu() {
 	shift 5
 	case $accel in
 	kvm) model="-accel kvm -cpu host" ;;
+	icount)
+		model="-accel tcg,thread=single -icount shift=0,sleep=off"
+		model="$model -cpu $cpu"
+		;;
 	*) model="-accel tcg,thread=multi -cpu $cpu" ;;
 	esac
 	half=$((mib / 2))

@@ -1,23 +1,33 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/build.sh debug-6.12 | kcsan-7.3 [MAKE ARGUMENT...]
+# lab/build.sh debug-6.12 | kcsan-7.3 | bare-BASE | unpatched-BASE [MAKE ARG...]
 #
 # Build a kernel with our files in its tree, and print its object directory:
 # tinyconfig, then lab/kconfig/x86.config and the fragment that the name begins
 # with. Modules are installed under root/ in it. A symbol that a fragment sets
-# and the configuration ends up without is an error.
+# and the configuration ends up without is an error. unpatched-BASE is bare-BASE
+# from the source as it comes.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
 
-name=${1:?usage: lab/build.sh debug-6.12|kcsan-7.3 [make argument...]}
+name=${1:?usage: lab/build.sh NAME [make argument...]}
 shift
 base=${name##*-}
 flavour=$LAB/kconfig/${name%-*}.config
+unpatched=
+if [ "${name%-*}" = unpatched ]; then
+	flavour=$LAB/kconfig/bare.config
+	unpatched=yes
+fi
 [ -f "$flavour" ] || die "no $flavour"
 need_build
-tree=$("$LAB/tree.sh" "$base")
+if [ -n "$unpatched" ]; then
+	tree=$("$LAB/fetch.sh" "src-$base")
+else
+	tree=$("$LAB/tree.sh" "$base")
+fi
 out=$CACHE/build/$name
 locked "build-$name"
 mkdir -p "$out"
@@ -33,7 +43,8 @@ run_make() {
 }
 
 : >"$out/build.log"
-cat "$LAB/kconfig/x86.config" "$flavour" >"$out/fragment"
+cat "$LAB/kconfig/x86.config" "$flavour" |
+	sed "${unpatched:+/_MIRROR/d}" >"$out/fragment"
 # Configured anew only if the fragments or the tree's Kconfig files say so:
 # otherwise nothing would be left for make to skip.
 find "$tree/mm/Kconfig" "$tree/lib/Kconfig.debug" "$tree/drivers/vhost/Kconfig" \
