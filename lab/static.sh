@@ -41,9 +41,10 @@ kernel_files() {
 	ours | grep -v ^lab/
 }
 
-# Markdown, patches and litmus tests have no place for one.
+# Markdown, patches, litmus tests and a package's files have no place for one.
 spdx() {
 	tracked | grep -Ev '^COPYING$|\.(md|patch|litmus|in)$|(^|/)\.gitignore$' |
+		grep -Ev '^packaging/debian/(changelog|control|copyright|source/format|.*\.(dkms|install))$' |
 		while read -r file; do
 			head -n 2 "$file" | grep -q 'SPDX-License-Identifier: ' ||
 				echo "$file: no SPDX line"
