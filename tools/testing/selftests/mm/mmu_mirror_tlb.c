@@ -2000,8 +2000,11 @@ TEST_F_TIMEOUT(young, hot_stays, 240)
 	EXPECT_LT(0, with.asked);
 	EXPECT_LE(HOT_MIB * MIB / page_size * 3 / 4, with.hot);
 	EXPECT_GT(with.hot, with.idle);
-	EXPECT_GT(without.requests / 2, with.requests);
-	EXPECT_GE(without.refaults / 2, with.refaults);
+	/*
+	 * Page requests are no measure: reclaim may unmap a page first, and ask
+	 * then; it is found again before it has gone anywhere.
+	 */
+	EXPECT_GE(without.refaults * 3 / 4, with.refaults);
 }
 
 /*
