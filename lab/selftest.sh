@@ -35,12 +35,13 @@ out=$CACHE/build/check-${kernel%-*}
 mkdir -p "$out"
 
 say "building the selftests"
+programs="mm/mmu_mirror_tlb mm/mmu_range_mirror vhost/dirty_log vhost/ring_mirror"
 headers=$CACHE/build/headers-$base
 tests=$CACHE/build/selftests-$base
 mkdir -p "$headers" "$tests/mm" "$tests/vhost"
 {
 	make -C "$tree" O="$headers" headers
-	for program in mm/mmu_mirror_tlb mm/mmu_range_mirror vhost/ring_mirror; do
+	for program in $programs; do
 		set=${program%/*}
 		make -C "$tree/tools/testing/selftests/$set" \
 			OUTPUT="$tests/$set" LDFLAGS=-static \
@@ -57,10 +58,11 @@ rm -rf "$root"
 "$LAB/root.sh" -r "$root" -k "$kernel" -b modprobe -b mke2fs -m zram -m loop -m ext4 \
 	-m mmu_range_mirror -m test_mmu_range_mirror -m test_mmu_mirror_tlb \
 	-m hwpoison_inject \
-	-m tun -m vhost_net -m vhost_vsock \
-	-b "$tests/mm/mmu_mirror_tlb:/selftests/mm/mmu_mirror_tlb" \
-	-b "$tests/mm/mmu_range_mirror:/selftests/mm/mmu_range_mirror" \
-	-b "$tests/vhost/ring_mirror:/selftests/vhost/ring_mirror"
+	-m tun -m vhost_net -m vhost_vsock
+for program in $programs; do
+	mkdir -p "$root/selftests/${program%/*}"
+	cp "$tests/$program" "$root/selftests/$program"
+done
 cp "$LAB/selftest-vm.sh" "$root/test.sh"
 echo "$times" >"$root/etc/times"
 

@@ -35,6 +35,8 @@
 /* Pages looked up at once. Fast GUP disables interrupts for all of them. */
 #define MIRROR_BATCH		32
 #define WINDOW_BATCH		64
+/* Pages that one fill looks at, a power of two: half a millisecond. */
+#define WINDOW_FILL		8192UL
 /* A window of 1 GiB; the pointers to it take 2 MiB. */
 #define WINDOW_MAX_PAGES	(SZ_1G >> PAGE_SHIFT)
 /* How long a window rests between fills while invalidations go on ... */
@@ -1121,22 +1123,28 @@ static long window_fill_batch(struct mmu_mirror_window *window,
 
 /* Only the fill installs, so a page that is absent here stays absent. */
 static unsigned long window_absent_run(struct mmu_mirror_window *window,
-				       unsigned long index)
+				       unsigned long index, unsigned long end)
 {
 	unsigned long n = 0;
 
-	while (n < WINDOW_BATCH && index + n < window->npages &&
+	while (n < WINDOW_BATCH && index + n < end &&
 	       !READ_ONCE(window->kaddr[index + n]))
 		n++;
 	return n;
 }
 
+/*
+ * A window of up to WINDOW_FILL pages is filled whole. A larger one, such as a
+ * log of all of a guest's memory, is filled where it is used.
+ */
 static void window_fill_pages(struct mmu_mirror_window *window)
 {
-	unsigned long index = 0;
+	unsigned long index = round_down(READ_ONCE(window->missed),
+					 WINDOW_FILL);
+	unsigned long end = min(window->npages, index + WINDOW_FILL);
 
-	while (index < window->npages) {
-		unsigned long n = window_absent_run(window, index);
+	while (index < end) {
+		unsigned long n = window_absent_run(window, index, end);
 		long got = n ? window_fill_batch(window, index, n) : 0;
 
 		if (got < 0)
@@ -1188,7 +1196,8 @@ static void window_fill(struct work_struct *work)
  *
  * Queues work that looks the pages up without faulting any in. Until it is
  * done, and where a page is absent, readers use uaccess, which brings the page
- * in; their next miss asks again. While a window rests, nothing happens.
+ * in; their next miss asks again. While a window rests, nothing happens. Of a
+ * window of more than 8192 pages, that many around the last miss are filled in.
  *
  * Context: any but NMI; the caller keeps the window from being freed.
  */
@@ -1207,13 +1216,17 @@ EXPORT_SYMBOL_GPL(mmu_mirror_window_prefetch);
 /**
  * mmu_mirror_window_miss - a reader found a page absent
  * @window: the window
+ * @page: which of its pages
  *
- * Only mmu_mirror_window_ptr() calls it.
+ * Only mmu_mirror_window_ptr() calls it. Of misses at the same time one is
+ * remembered; the others miss again.
  *
  * Return: NULL.
  */
-void *mmu_mirror_window_miss(struct mmu_mirror_window *window)
+void *mmu_mirror_window_miss(struct mmu_mirror_window *window,
+			     unsigned long page)
 {
+	WRITE_ONCE(window->missed, page);
 	mmu_mirror_window_prefetch(window);
 	return NULL;
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vhost's rings through kernel pointers: opening, closing and counting.
+ * vhost's rings and its dirty log through kernel pointers: opening, closing and
+ * counting.
  *
  * Each virtqueue has a domain, its worker being the reader, and a window onto
- * each ring part: descriptors, available and used ring. The accesses are in
- * ring_mirror.h and go through a window where there is one, else through
- * uaccess.
+ * each ring part: descriptors, available and used ring; and onto the log, while
+ * writes are logged. The accesses are in ring_mirror.h and go through a window
+ * where there is one, else through uaccess.
  *
  * Opening and closing a window waits for invalidations to end, and vq->mutex is
  * held across faults that an invalidation may be all that ends. So neither is
@@ -35,7 +36,7 @@ static struct dentry *mirror_debugfs;
 /* All mirrors, the sums over those that are gone, and the device numbers. */
 static DEFINE_MUTEX(mirrors_lock);
 static LIST_HEAD(mirrors);
-static struct vhost_ring_stats mirrors_closed[VHOST_NUM_ADDRS];
+static struct vhost_ring_stats mirrors_closed[VHOST_RING_NUM_PARTS];
 static unsigned int mirrors_last_id;
 
 /*
@@ -61,15 +62,17 @@ const struct kernel_param_ops vhost_ring_mirror_param_ops = {
 EXPORT_SYMBOL_GPL(vhost_ring_mirror_param_ops);
 
 /* What the accesses rely on; user space is only held to part of it. */
-static unsigned long part_align(enum vhost_uaddr_type type)
+static unsigned long part_align(int type)
 {
 	switch (type) {
 	case VHOST_ADDR_DESC:
 		return VRING_DESC_ALIGN_SIZE;
 	case VHOST_ADDR_AVAIL:
 		return VRING_AVAIL_ALIGN_SIZE;
-	default:
+	case VHOST_ADDR_USED:
 		return VRING_USED_ALIGN_SIZE;
+	default:
+		return 1;
 	}
 }
 
@@ -121,7 +124,7 @@ static void stats_add(struct vhost_ring_stats *sum,
 
 /* What has been seen of a ring part so far. */
 static void part_stats(struct vhost_ring_mirror *mirror,
-		       enum vhost_uaddr_type type,
+		       int type,
 		       struct vhost_ring_stats *stats)
 {
 	struct vhost_ring_part *part = &mirror->part[type];
@@ -139,7 +142,7 @@ static void part_stats(struct vhost_ring_mirror *mirror,
 }
 
 static struct mmu_mirror_window *part_open(struct vhost_ring_mirror *mirror,
-					   enum vhost_uaddr_type type,
+					   int type,
 					   struct vhost_ring_span span)
 {
 	struct mmu_mirror_domain *domain = mirror->domain;
@@ -154,7 +157,7 @@ static struct mmu_mirror_window *part_open(struct vhost_ring_mirror *mirror,
 		spin_unlock(&mirror->lock);
 	}
 	window = mmu_mirror_window_open(domain, mirror->mm, span.uaddr,
-					span.size, type == VHOST_ADDR_USED);
+					span.size, type >= VHOST_ADDR_USED);
 	if (!IS_ERR(window))
 		mmu_mirror_window_prefetch(window);
 	return window;
@@ -188,7 +191,7 @@ static struct mmu_mirror_window *part_publish(struct vhost_ring_part *part,
 
 /* Make what is wanted of a ring part so. Without vq->mutex. */
 static void part_settle(struct vhost_ring_mirror *mirror,
-			enum vhost_uaddr_type type)
+			int type)
 {
 	struct vhost_ring_part *part = &mirror->part[type];
 	struct mmu_mirror_window *window = NULL;
@@ -217,7 +220,7 @@ static void mirror_work(struct work_struct *work)
 		container_of(work, struct vhost_ring_mirror, work);
 	int type;
 
-	for (type = 0; type < VHOST_NUM_ADDRS; type++)
+	for (type = 0; type < VHOST_RING_NUM_PARTS; type++)
 		part_settle(mirror, type);
 }
 
@@ -268,7 +271,7 @@ static bool mirror_possible(struct vhost_dev *dev)
 /**
  * vhost_ring_mirror_want - say where a ring part is
  * @vq: the queue
- * @type: the ring part
+ * @type: the ring part, or %VHOST_RING_LOG
  * @uaddr: its first byte, translated; NULL if it is not in one piece
  * @size: its bytes
  *
@@ -280,8 +283,7 @@ static bool mirror_possible(struct vhost_dev *dev)
  * invalidation.
  * Cost: two comparisons while nothing changes.
  */
-void vhost_ring_mirror_want(struct vhost_virtqueue *vq,
-			    enum vhost_uaddr_type type,
+void vhost_ring_mirror_want(struct vhost_virtqueue *vq, int type,
 			    const void __user *uaddr, size_t size)
 {
 	struct vhost_ring_mirror *mirror = vq->mirror;
@@ -322,22 +324,48 @@ void vhost_ring_mirror_want(struct vhost_virtqueue *vq,
 }
 EXPORT_SYMBOL_GPL(vhost_ring_mirror_want);
 
+/*
+ * Bytes of log that have a bit for each page of the guest's memory. It can be
+ * large and is mostly not there, but a window takes a pointer for every 128 MiB
+ * of the guest, and is filled only where bits are set.
+ */
+static size_t log_size(struct vhost_virtqueue *vq)
+{
+	struct rb_node *root;
+	u64 last;
+
+	if (!vq->umem || list_empty(&vq->umem->list))
+		return 0;
+	root = vq->umem->root.rb_root.rb_node;
+	last = rb_entry(root, struct vhost_iotlb_map, rb)->__subtree_last;
+	last /= VHOST_PAGE_SIZE * BITS_PER_BYTE;
+	return min_t(u64, last, SIZE_MAX - 1) + 1;
+}
+
+/* private: the rare half of vhost_ring_mirror_want_log() */
+void __vhost_ring_mirror_want_log(struct vhost_virtqueue *vq, bool logging)
+{
+	vhost_ring_mirror_want(vq, VHOST_RING_LOG, vq->log_base,
+			       logging ? log_size(vq) : 0);
+}
+EXPORT_SYMBOL_GPL(__vhost_ring_mirror_want_log);
+
 static void mirror_free(struct vhost_ring_mirror *mirror)
 {
-	struct vhost_ring_stats stats[VHOST_NUM_ADDRS];
+	struct vhost_ring_stats stats[VHOST_RING_NUM_PARTS];
 	int type;
 
 	cancel_work_sync(&mirror->work);
-	for (type = 0; type < VHOST_NUM_ADDRS; type++)
+	for (type = 0; type < VHOST_RING_NUM_PARTS; type++)
 		part_stats(mirror, type, &stats[type]);
 
 	mutex_lock(&mirrors_lock);
 	list_del(&mirror->list);
-	for (type = 0; type < VHOST_NUM_ADDRS; type++)
+	for (type = 0; type < VHOST_RING_NUM_PARTS; type++)
 		stats_add(&mirrors_closed[type], &stats[type]);
 	mutex_unlock(&mirrors_lock);
 
-	for (type = 0; type < VHOST_NUM_ADDRS; type++)
+	for (type = 0; type < VHOST_RING_NUM_PARTS; type++)
 		mmu_mirror_window_close(mirror->part[type].window);
 	mmu_mirror_domain_destroy(mirror->domain);
 	kfree(mirror);
@@ -370,6 +398,7 @@ static const char * const part_names[] = {
 	[VHOST_ADDR_DESC] = "desc",
 	[VHOST_ADDR_AVAIL] = "avail",
 	[VHOST_ADDR_USED] = "used",
+	[VHOST_RING_LOG] = "log",
 };
 
 static const char * const event_names[] = {
@@ -385,7 +414,7 @@ static const char * const event_names[] = {
 
 static_assert(ARRAY_SIZE(event_names) == MMU_MIRROR_NR_EVENTS);
 
-static void show_stats(struct seq_file *seq, enum vhost_uaddr_type type,
+static void show_stats(struct seq_file *seq, int type,
 		       const struct vhost_ring_stats *stats)
 {
 	int event;
@@ -401,7 +430,7 @@ static void show_stats(struct seq_file *seq, enum vhost_uaddr_type type,
 		   stats->worst_wait_ns);
 }
 
-/* One line for each ring part of each queue; last, what has been closed. */
+/* One line for each part of each queue; last, what has been closed. */
 static int mirrors_show(struct seq_file *seq, void *unused)
 {
 	struct vhost_ring_mirror *mirror;
@@ -410,14 +439,14 @@ static int mirrors_show(struct seq_file *seq, void *unused)
 
 	mutex_lock(&mirrors_lock);
 	list_for_each_entry(mirror, &mirrors, list) {
-		for (type = 0; type < VHOST_NUM_ADDRS; type++) {
+		for (type = 0; type < VHOST_RING_NUM_PARTS; type++) {
 			part_stats(mirror, type, &stats);
 			seq_printf(seq, "pid=%d dev=%u vq=%d", mirror->pid,
 				   mirror->id, mirror->index);
 			show_stats(seq, type, &stats);
 		}
 	}
-	for (type = 0; type < VHOST_NUM_ADDRS; type++) {
+	for (type = 0; type < VHOST_RING_NUM_PARTS; type++) {
 		seq_puts(seq, "pid=0 closed");
 		show_stats(seq, type, &mirrors_closed[type]);
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * vhost's rings through kernel pointers: the accesses, which are inline.
+ * vhost's rings and its dirty log through kernel pointers: the accesses, which
+ * are inline.
  *
  * What opens and closes the windows is in ring_mirror.c. What an access does
  * where there is no window is vhost.c's own: uaccess, as ever.
@@ -12,11 +13,16 @@
 
 #ifdef CONFIG_VHOST_RING_MIRROR
 
+#include <linux/bitops.h>
 #include <linux/list.h>
 #include <linux/mmu_range_mirror.h>
 #include <linux/moduleparam.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
+
+/* The dirty log is one more part, beside those of the ring itself. */
+#define VHOST_RING_LOG		VHOST_NUM_ADDRS
+#define VHOST_RING_NUM_PARTS	(VHOST_NUM_ADDRS + 1)
 
 /**
  * struct vhost_ring_span - where a ring part is in the owner's address space
@@ -53,7 +59,7 @@ struct vhost_ring_stats {
 };
 
 /**
- * struct vhost_ring_part - one of a queue's three ring parts
+ * struct vhost_ring_part - one of a queue's ring parts
  * @use: the window that accesses go through, or NULL. Never one that the work
  *	is about to close: only the holder of vq->mutex changes @want, and sets
  *	@use only while @want is what @window was opened for.
@@ -85,7 +91,7 @@ struct vhost_ring_part {
 
 /**
  * struct vhost_ring_mirror - a queue's windows
- * @part: its ring parts
+ * @part: its ring parts, and the log
  * @lock: see &struct vhost_ring_part
  * @mm: the owner's; the device holds mm_users until the mirror is gone
  * @domain: the readers, which is the queue's worker; made by @work
@@ -97,7 +103,7 @@ struct vhost_ring_part {
  * @index: the queue's number
  */
 struct vhost_ring_mirror {
-	struct vhost_ring_part part[VHOST_NUM_ADDRS];
+	struct vhost_ring_part part[VHOST_RING_NUM_PARTS];
 	spinlock_t lock; /* innermost, never taken by the invalidator */
 	struct mm_struct *mm;
 	struct mmu_mirror_domain *domain;
@@ -112,9 +118,9 @@ struct vhost_ring_mirror {
 extern bool vhost_ring_mirror_on;
 extern const struct kernel_param_ops vhost_ring_mirror_param_ops;
 
-void vhost_ring_mirror_want(struct vhost_virtqueue *vq,
-			    enum vhost_uaddr_type type,
+void vhost_ring_mirror_want(struct vhost_virtqueue *vq, int type,
 			    const void __user *uaddr, size_t size);
+void __vhost_ring_mirror_want_log(struct vhost_virtqueue *vq, bool logging);
 void vhost_ring_mirror_cleanup(struct vhost_dev *dev);
 
 /* Before anything else is done to a queue. */
@@ -126,7 +132,7 @@ static inline void vhost_ring_mirror_init(struct vhost_virtqueue *vq)
 /*
  * The ring's address, translation or size may have changed: no access goes
  * through a window before the next vhost_ring_mirror_want(). Windows stay open,
- * because it may well ask for the same ones.
+ * because it may well ask for the same ones. The log is at no such address.
  */
 static inline void vhost_ring_mirror_reset(struct vhost_virtqueue *vq)
 {
@@ -139,9 +145,28 @@ static inline void vhost_ring_mirror_reset(struct vhost_virtqueue *vq)
 		mirror->part[type].use = NULL;
 }
 
+/**
+ * vhost_ring_mirror_want_log - say whether writes are logged
+ * @vq: the queue
+ *
+ * Called before each run of a queue, like vhost_ring_mirror_want(), and with
+ * the same effect.
+ *
+ * Context: under vq->mutex, by somebody on the owner's mm.
+ */
+static inline void vhost_ring_mirror_want_log(struct vhost_virtqueue *vq)
+{
+	bool logging = vq->log_used || vhost_has_feature(vq, VHOST_F_LOG_ALL);
+
+	if (unlikely(logging ||
+		     (vq->mirror &&
+		      vq->mirror->part[VHOST_RING_LOG].want.size)))
+		__vhost_ring_mirror_want_log(vq, logging);
+}
+
 /* The window to go through, or NULL. Under vq->mutex. */
 static __always_inline struct mmu_mirror_window *
-vhost_ring_window(struct vhost_virtqueue *vq, enum vhost_uaddr_type type)
+vhost_ring_window(struct vhost_virtqueue *vq, int type)
 {
 	if (!vq->mirror || !READ_ONCE(vhost_ring_mirror_on))
 		return NULL;
@@ -165,8 +190,7 @@ vhost_ring_offset(struct vhost_virtqueue *vq, enum vhost_uaddr_type type,
 
 /* Count an access. The reader of the counts holds no lock. */
 static __always_inline bool
-vhost_ring_count(struct vhost_virtqueue *vq, enum vhost_uaddr_type type,
-		 bool mirrored)
+vhost_ring_count(struct vhost_virtqueue *vq, int type, bool mirrored)
 {
 	struct vhost_ring_part *part;
 
@@ -319,11 +343,50 @@ vhost_ring_put_used(struct vhost_virtqueue *vq, const void __user *ptr,
 	return vhost_ring_count(vq, type, !size);
 }
 
+/**
+ * vhost_ring_set_bit - set a bit of the dirty log
+ * @vq: the queue
+ * @nr: the bit, of the byte at @ptr
+ * @ptr: its address
+ *
+ * The window is looked up by address, so it does not matter whether the log
+ * has been moved since it was opened: a bit of the log of today that is not in
+ * it goes through uaccess, and the log of yesterday is never asked for.
+ *
+ * Whoever collects the log takes bits out meanwhile, hence the atomic, and it
+ * is on the whole word as in vhost.c, so that big-endian hosts agree.
+ *
+ * Context: under vq->mutex. What is logged has been ordered before it.
+ * Return: true if done; false: use uaccess.
+ */
+static __always_inline bool
+vhost_ring_set_bit(struct vhost_virtqueue *vq, int nr, const void __user *ptr)
+{
+	struct mmu_mirror_window *window =
+		vhost_ring_window(vq, VHOST_RING_LOG);
+	void *p;
+
+	if (unlikely(!window))
+		return vhost_ring_count(vq, VHOST_RING_LOG, false);
+	mmu_mirror_enter(window->domain);
+	/* Below the window it wraps, to far beyond it. */
+	p = mmu_mirror_window_ptr(window, (unsigned long)ptr - window->uaddr,
+				  1);
+	if (likely(p))
+		set_bit(nr + offset_in_page(p) * BITS_PER_BYTE,
+			p - offset_in_page(p));
+	mmu_mirror_exit(window->domain);
+	return vhost_ring_count(vq, VHOST_RING_LOG, p);
+}
+
 #else /* !CONFIG_VHOST_RING_MIRROR */
 
-static inline void vhost_ring_mirror_want(struct vhost_virtqueue *vq,
-					  enum vhost_uaddr_type type,
+static inline void vhost_ring_mirror_want(struct vhost_virtqueue *vq, int type,
 					  const void __user *uaddr, size_t size)
+{
+}
+
+static inline void vhost_ring_mirror_want_log(struct vhost_virtqueue *vq)
 {
 }
 
@@ -364,6 +427,12 @@ static inline bool vhost_ring_get_desc(struct vhost_virtqueue *vq,
 static inline bool vhost_ring_put_used(struct vhost_virtqueue *vq,
 				       const void __user *ptr,
 				       const void *from, unsigned int size)
+{
+	return false;
+}
+
+static inline bool vhost_ring_set_bit(struct vhost_virtqueue *vq, int nr,
+				      const void __user *ptr)
 {
 	return false;
 }

@@ -417,6 +417,7 @@ static __always_inline void mmu_mirror_exit(struct mmu_mirror_domain *domain)
  * @npages: pages touched by [@uaddr, @uaddr + @size)
  * @writable: pages are looked up for writing, and dirtied
  * @fill: the work that installs pages
+ * @missed: the page that a reader last found absent
  * @hold_off: jiffies before which no miss starts a fill
  * @backoff: how far @hold_off was last pushed
  * @fills: runs of @fill
@@ -438,6 +439,7 @@ struct mmu_mirror_window {
 	unsigned long npages;
 	bool writable;
 	struct work_struct fill;
+	unsigned long missed;
 	unsigned long hold_off;
 	unsigned long backoff;
 	unsigned long fills;
@@ -456,7 +458,8 @@ void mmu_mirror_window_close(struct mmu_mirror_window *window);
 void mmu_mirror_window_prefetch(struct mmu_mirror_window *window);
 
 /* private: the slow half of mmu_mirror_window_ptr() */
-void *mmu_mirror_window_miss(struct mmu_mirror_window *window);
+void *mmu_mirror_window_miss(struct mmu_mirror_window *window,
+			     unsigned long page);
 
 /**
  * mmu_mirror_window_ptr - the kernel address of an object in a window
@@ -490,7 +493,7 @@ mmu_mirror_window_ptr(struct mmu_mirror_window *window, unsigned long offset,
 	page = array_index_nospec(pos >> PAGE_SHIFT, window->npages);
 	kaddr = READ_ONCE(window->kaddr[page]);
 	if (unlikely(!kaddr))
-		return mmu_mirror_window_miss(window);
+		return mmu_mirror_window_miss(window, page);
 	return kaddr + offset_in_page(pos);
 }
 

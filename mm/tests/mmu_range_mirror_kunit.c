@@ -911,6 +911,57 @@ static void window_fill_gives_up(struct kunit *test)
 	window_teardown(&t);
 }
 
+/* A large window is filled around the page that was missed. */
+static void window_fills_where_it_is_used(struct kunit *test)
+{
+	const unsigned long block = 8192;
+	const unsigned long touched[] = {
+		0, block - 1, block, 2 * block + 7, 3 * block - 1, 3 * block,
+	};
+	unsigned long size = (3 * block + 64) * PAGE_SIZE;
+	struct mmu_mirror_domain *domain = mmu_mirror_domain_alloc();
+	struct mmu_mirror_window *window;
+	unsigned long addr, i;
+
+	addr = kunit_vm_mmap(test, NULL, 0, size, PROT_READ | PROT_WRITE,
+			     MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)addr));
+	KUNIT_ASSERT_NOT_NULL(test, domain);
+	for (i = 0; i < ARRAY_SIZE(touched); i++)
+		KUNIT_ASSERT_EQ(test, 0,
+				put_user(1, (int __user *)(addr + touched[i] *
+							   PAGE_SIZE)));
+	window = window_make(test, domain, addr, size);
+	for (i = 0; i < ARRAY_SIZE(touched); i++)
+		KUNIT_EXPECT_EQ_MSG(test, touched[i] < block,
+				    !!window->kaddr[touched[i]], "page %lu",
+				    touched[i]);
+
+	window->hold_off = jiffies;
+	mmu_mirror_enter(domain);
+	KUNIT_EXPECT_NULL(test, mmu_mirror_window_ptr(window,
+						      2 * block * PAGE_SIZE,
+						      1));
+	mmu_mirror_exit(domain);
+	flush_work(&window->fill);
+	for (i = 0; i < ARRAY_SIZE(touched); i++)
+		KUNIT_EXPECT_EQ_MSG(test, touched[i] < block ||
+				    touched[i] / block == 2,
+				    !!window->kaddr[touched[i]], "page %lu",
+				    touched[i]);
+
+	/* The last block is not a whole one. */
+	window->hold_off = jiffies;
+	mmu_mirror_enter(domain);
+	KUNIT_EXPECT_NULL(test, mmu_mirror_window_ptr(window, size - 1, 1));
+	mmu_mirror_exit(domain);
+	flush_work(&window->fill);
+	KUNIT_EXPECT_NOT_NULL(test, window->kaddr[3 * block]);
+	KUNIT_EXPECT_NULL(test, window->kaddr[block]);
+	mmu_mirror_window_close(window);
+	mmu_mirror_domain_destroy(domain);
+}
+
 /* Fills that follow each other at once rest longer and longer. */
 static void window_backs_off(struct kunit *test)
 {
@@ -1455,6 +1506,7 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(window_fill_collides_after_gup),
 	KUNIT_CASE(window_fill_gives_up),
 	KUNIT_CASE(window_backs_off),
+	KUNIT_CASE(window_fills_where_it_is_used),
 	KUNIT_CASE(sections_count_the_outermost),
 	KUNIT_CASE(invalidate_waits_for_new_reader),
 	KUNIT_CASE(invalidate_waits_for_known_reader),

@@ -57,7 +57,7 @@ static int nr_rounds = 200;
 static double *cost[NR_GUARDS];
 
 /* Only mmu_mirror_window_ptr() calls it, and the page is always there. */
-void *mmu_mirror_window_miss(void *window)
+void *mmu_mirror_window_miss(void *window, unsigned long page)
 {
 	abort();
 }

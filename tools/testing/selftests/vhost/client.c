@@ -7,6 +7,7 @@
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
+#include <linux/mempolicy.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 #include <net/if.h>
@@ -17,7 +18,9 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -46,6 +49,50 @@ long long now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return ts.tv_sec * 1000LL + ts.tv_nsec / 1000000;
+}
+
+const char *why_skip(void)
+{
+	if (geteuid())
+		return "needs root";
+	/* Where nobody makes the nodes that load a module when opened. */
+	if (access("/dev/vhost-net", F_OK) || access("/dev/net/tun", F_OK))
+		system("modprobe -q -a tun vhost_net");
+	if (access("/dev/vhost-net", R_OK | W_OK))
+		return "no /dev/vhost-net: vhost_net is not loaded";
+	if (access("/dev/net/tun", R_OK | W_OK))
+		return "no /dev/net/tun: tun is not loaded";
+	if (access(STATS_FILE, R_OK)) {
+		mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL);
+		if (access(STATS_FILE, R_OK))
+			return "vhost has no ring mirror";
+	}
+	return NULL;
+}
+
+static void *disturb(void *arg)
+{
+	struct disturber *d = arg;
+
+	while (!d->stop) {
+		d->once(d);
+		d->done++;
+	}
+	return NULL;
+}
+
+int disturber_start(struct disturber *d, struct client *c,
+		    void (*once)(struct disturber *d))
+{
+	d->once = once;
+	d->c = c;
+	return pthread_create(&d->thread, NULL, disturb, d);
+}
+
+void disturber_stop(struct disturber *d)
+{
+	d->stop = true;
+	pthread_join(d->thread, NULL);
 }
 
 /* Ring parts. */
@@ -80,7 +127,7 @@ static struct vring_used *used_of(struct queue *queue)
 
 static uint64_t guest_addr(struct client *c, void *p)
 {
-	return (char *)p - c->mem + c->iova_shift;
+	return (char *)p - c->mem + c->iova_shift + c->config.guest_base;
 }
 
 /* Rings are known to the device by our addresses unless there is an IOTLB. */
@@ -190,6 +237,7 @@ static int set_mem_table(struct client *c)
 	} table = {
 		.mem.nregions = 1,
 		.region = {
+			.guest_phys_addr = c->config.guest_base,
 			.memory_size = c->mem_size,
 			.userspace_addr = (uintptr_t)c->mem,
 		},
@@ -200,18 +248,62 @@ static int set_mem_table(struct client *c)
 	return 0;
 }
 
+/* A log that is large enough, of @fd's memory, or anonymous with -1. */
+void *client_alloc_log(struct client *c, int fd)
+{
+	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+	uint64_t last = c->config.guest_base + c->mem_size - 1;
+	void *log;
+
+	c->log_size = (last / PAGE / 8 + PAGE) & ~(PAGE - 1);
+	if (fd >= 0 && ftruncate(fd, c->log_size)) {
+		fail("ftruncate log");
+		return NULL;
+	}
+	log = mmap(NULL, c->log_size, PROT_READ | PROT_WRITE,
+		   flags | MAP_NORESERVE, fd, 0);
+	if (log == MAP_FAILED) {
+		fail("mmap log");
+		return NULL;
+	}
+	madvise(log, c->log_size, MADV_NOHUGEPAGE);
+	return log;
+}
+
 static int set_log_base(struct client *c)
 {
-	uint64_t base;
+	uint64_t base = (uintptr_t)c->log;
 
-	c->log = mmap(NULL, c->mem_size / PAGE / 8 + PAGE,
-		      PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-		      0);
-	if (c->log == MAP_FAILED)
-		return fail("mmap log");
-	base = (uintptr_t)c->log;
 	if (ioctl(c->fd, VHOST_SET_LOG_BASE, &base))
 		return fail("VHOST_SET_LOG_BASE");
+	return 0;
+}
+
+/* Each time the IOTLB is a new one. */
+static int set_features(struct client *c)
+{
+	if (ioctl(c->fd, VHOST_SET_FEATURES, &c->features))
+		return fail("VHOST_SET_FEATURES");
+	if (c->iova_shift)
+		return client_iotlb(c, VHOST_IOTLB_UPDATE, 0, c->mem_size,
+				    c->mem);
+	return 0;
+}
+
+/* In QEMU's order. */
+int client_set_log(struct client *c, void *log)
+{
+	uint64_t bit = 1ULL << VHOST_F_LOG_ALL;
+
+	c->log = log;
+	c->features = log ? c->features | bit : c->features & ~bit;
+	if (log && set_log_base(c))
+		return -1;
+	if (set_features(c))
+		return -1;
+	for (int q = 0; q < NR_QUEUES; q++)
+		if (client_set_rings(c, q))
+			return -1;
 	return 0;
 }
 
@@ -227,7 +319,8 @@ int client_set_rings(struct client *c, int q)
 
 	if (c->features & (1ULL << VHOST_F_LOG_ALL)) {
 		addr.flags = 1 << VHOST_VRING_F_LOG;
-		addr.log_guest_addr = guest_addr(c, queue->part[USED]);
+		addr.log_guest_addr = (char *)queue->part[USED] - c->mem +
+				      c->config.guest_base;
 	}
 	if (ioctl(c->fd, VHOST_SET_VRING_ADDR, &addr))
 		return fail("VHOST_SET_VRING_ADDR");
@@ -301,12 +394,13 @@ int client_start(struct client *c)
 		return fail("VHOST_SET_OWNER");
 	if (set_mem_table(c))
 		return -1;
-	if ((c->features & (1ULL << VHOST_F_LOG_ALL)) && set_log_base(c))
-		return -1;
-	if (ioctl(c->fd, VHOST_SET_FEATURES, &c->features))
-		return fail("VHOST_SET_FEATURES");
-	if (c->iova_shift &&
-	    client_iotlb(c, VHOST_IOTLB_UPDATE, 0, c->mem_size, c->mem))
+	if (c->features & (1ULL << VHOST_F_LOG_ALL)) {
+		if (!c->log)
+			c->log = client_alloc_log(c, -1);
+		if (!c->log || set_log_base(c))
+			return -1;
+	}
+	if (set_features(c))
 		return -1;
 	for (int q = 0; q < NR_QUEUES; q++)
 		if (client_set_queue(c, q))
@@ -316,6 +410,8 @@ int client_start(struct client *c)
 
 int client_open(struct client *c, const struct client_config *config)
 {
+	/* Any policy of our own: NUMA balancing leaves such memory alone. */
+	syscall(__NR_set_mempolicy, MPOL_LOCAL, NULL, 0);
 	memset(c, 0, sizeof(*c));
 	c->config = *config;
 	c->num = config->num ?: 256;
@@ -346,6 +442,8 @@ void client_close(struct client *c)
 		close(c->queue[q].call);
 	}
 	munmap(c->mem, c->mem_size);
+	if (c->log)
+		munmap(c->log, c->log_size);
 	c->mem = NULL;
 }
 
@@ -651,7 +749,7 @@ static unsigned long all_drops(const char *line)
 static bool line_matches(const char *line, int pid, int q, int part)
 {
 	static const char * const names[] = {
-		" part=desc ", " part=avail ", " part=used ",
+		" part=desc ", " part=avail ", " part=used ", " part=log ",
 	};
 	bool want_closed = pid == CLOSED;
 	bool closed = strstr(line, " closed ");

@@ -12,6 +12,8 @@
 
 #include <linux/vhost.h>
 #include <linux/virtio_ring.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,7 +23,7 @@
 #define TX 1
 #define NR_QUEUES 2
 
-enum part { DESC, AVAIL, USED, NR_PARTS };
+enum part { DESC, AVAIL, USED, NR_PARTS, LOG = NR_PARTS };
 
 #define PAGE 4096UL
 /* Room for one ring part, and the bytes of one packet buffer. */
@@ -44,6 +46,7 @@ enum part { DESC, AVAIL, USED, NR_PARTS };
  * @memfd: all memory is a shared mapping of a memfd, not anonymous
  * @kthread: the worker is a kernel thread, not a thread of this process
  * @extra: bytes of memory beyond what the client itself uses
+ * @guest_base: guest address of the memory, if there is no IOTLB
  * @fd: an open /dev/vhost-net, or 0
  */
 struct client_config {
@@ -53,6 +56,7 @@ struct client_config {
 	bool memfd;
 	bool kthread;
 	size_t extra;
+	uint64_t guest_base;
 	int fd;
 };
 
@@ -72,13 +76,15 @@ struct client {
 	int fd;
 	int tap;
 	int peer;
-	/* All memory that the device may reach; guest address 0 is its start. */
+	/* All memory that the device may reach. */
 	char *mem;
 	size_t mem_size;
 	char *extra;
 	/* With an IOTLB, the device knows addresses by this much more. */
 	uint64_t iova_shift;
+	/* With VHOST_F_LOG_ALL: a bit for each page of guest addresses. */
 	unsigned char *log;
+	size_t log_size;
 	struct queue queue[NR_QUEUES];
 	uint32_t next_seq[NR_QUEUES];
 };
@@ -93,6 +99,9 @@ int client_backend(struct client *c, bool on);
 int client_iotlb(struct client *c, int type, uint64_t offset, size_t size,
 		 void *to);
 int client_settle(struct client *c);
+/* Have what is written logged at @log, or no longer with NULL. */
+int client_set_log(struct client *c, void *log);
+void *client_alloc_log(struct client *c, int fd);
 
 /* The bytes of a ring part, without the event index. */
 size_t client_part_size(struct client *c, enum part part);
@@ -111,6 +120,27 @@ unsigned int client_used(struct client *c, int q);
 size_t client_make_packet(char *buf, uint32_t seq);
 
 long long now_ms(void);
+
+/* Why nothing can be tested here, or NULL. */
+const char *why_skip(void);
+
+/* Something done over and over in a thread of its own. */
+struct disturber {
+	pthread_t thread;
+	void (*once)(struct disturber *d);
+	struct client *c;
+	char *mem;
+	size_t size;
+	atomic_bool stop;
+	/* In the part of it that matters. */
+	atomic_bool inside;
+	atomic_ulong done;
+	atomic_ulong failed;
+};
+
+int disturber_start(struct disturber *d, struct client *c,
+		    void (*once)(struct disturber *d));
+void disturber_stop(struct disturber *d);
 
 /* What vhost_ring_mirror in debugfs says. */
 struct stats {
@@ -132,7 +162,7 @@ struct stats {
 
 /*
  * Sum over the lines of process @pid (or ANY, or CLOSED for what is gone),
- * queue @q (or ANY) and ring part @part (or ANY).
+ * queue @q (or ANY) and part @part (or ANY).
  */
 int stats_read(struct stats *stats, int pid, int q, int part);
 int ring_mirror_set(bool on);
