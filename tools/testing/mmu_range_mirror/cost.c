@@ -50,9 +50,9 @@ static void report(const char *subject, const char *what, double *values, int n)
 	       values[n / 4], values[n * 3 / 4]);
 }
 
-static void *map(size_t size)
+static void *map(void *at, size_t size)
 {
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+	void *p = mmap(at, size, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (p == MAP_FAILED)
@@ -64,9 +64,11 @@ static void cost_munmap(void)
 {
 	static double ticks[NR_MUNMAPS];
 	size_t size = NR_PAGES * page_size;
+	/* Where the kernel would put it may straddle two page tables, or not. */
+	void *at = (void *)(1UL << 40);
 
 	for (int i = 0; i < NR_MUNMAPS; i++) {
-		char *p = map(size);
+		char *p = map(at, size);
 		unsigned long long began;
 
 		memset(p, 1, size);
@@ -113,7 +115,7 @@ static void open_mirror(enum mirrors mirrors, void *p)
 	};
 
 	if (mirrors == ELSEWHERE)
-		mirror.start = (uintptr_t)map(size);
+		mirror.start = (uintptr_t)map(NULL, size);
 	if (mirrors == A_TLB)
 		open_device("/dev/test_mmu_mirror_tlb", TEST_TLB_IOC_OPEN, &tlb);
 	else if (mirrors != NO_MIRROR)
@@ -203,7 +205,7 @@ static void run_process(enum mirrors mirrors, double *values)
 		err(1, "pipe");
 	pid = fork();
 	if (!pid) {
-		char *p = map(NR_PAGES * page_size * NR_THREADS);
+		char *p = map(NULL, NR_PAGES * page_size * NR_THREADS);
 		double result[2];
 
 		open_mirror(mirrors, p);
