@@ -48,7 +48,7 @@ cat "$LAB/kconfig/x86.config" "$flavour" |
 # Configured anew only if the fragments or the tree's Kconfig files say so:
 # otherwise nothing would be left for make to skip.
 find "$tree/mm/Kconfig" "$tree/lib/Kconfig.debug" "$tree/drivers/vhost/Kconfig" \
-	"$out/fragment" -exec cksum {} + >"$out/fragment.sum"
+	"$tree/samples/Kconfig" "$out/fragment" -exec cksum {} + >"$out/fragment.sum"
 if ! cmp -s "$out/fragment.sum" "$out/configured"; then
 	say "configuring $name"
 	run_make tinyconfig

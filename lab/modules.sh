@@ -5,8 +5,8 @@
 #
 # Build our modules and the patched vhost out of tree, and print the directory
 # that they are in:
-#   stock    for the stock kernel, with the injection points and the test
-#            device: what the tests load
+#   stock    for the stock kernel, with the injection points, test devices and
+#            samples: what the tests load
 #   plain    for the stock kernel, without them: what a user would load
 #   running  as plain, for the kernel that this machine runs (or KDIR); vhost
 #            is patched only where a source of that version is at hand
@@ -46,7 +46,7 @@ warn-7.3)
 	release=$(cat "$KDIR/include/config/kernel.release")
 	base=7.3
 	# That kernel exports all of this already: compile, and do not link.
-	goals="mm/ lib/ drivers/vhost/"
+	goals="mm/ lib/ samples/mmu_range_mirror/ drivers/vhost/"
 	;;
 *)
 	die "unknown module set $name"
@@ -56,10 +56,11 @@ esac
 
 out=$CACHE/build/$name
 locked "modules-$name"
-mkdir -p "$out/drivers/vhost" "$out/lib" "$out/mm"
+mkdir -p "$out/drivers/vhost" "$out/lib" "$out/mm" "$out/samples"
 rsync -rc --delete --exclude .tmp_\* "$REPO/include/" "$out/include/"
 rsync -rc "$REPO/mm/" "$out/mm/"
 rsync -rc "$REPO/lib/" "$out/lib/"
+rsync -rc "$REPO/samples/" "$out/samples/"
 if [ -n "$base" ]; then
 	tree=$("$LAB/tree.sh" "$base")
 	rsync -rc "$tree/drivers/vhost/" "$out/drivers/vhost/"
@@ -80,6 +81,7 @@ config() {
 	esac
 	echo "CONFIG_MMU_RANGE_MIRROR_INJECT=y"
 	echo "CONFIG_MMU_MIRROR_EXTENTS=m"
+	echo "CONFIG_SAMPLE_MMU_RANGE_MIRROR=m"
 	echo "CONFIG_TEST_MMU_MIRROR_TLB=m"
 	echo "CONFIG_TEST_MMU_RANGE_MIRROR=m"
 	! grep -q '^CONFIG_KUNIT=[ym]' "$KDIR/.config" 2>/dev/null ||
@@ -91,7 +93,7 @@ put "$out/Kbuild" <<END
 subdir-ccflags-y := -I$out/include
 subdir-ccflags-y += $(config | sed 's/^/-D/; s/=m$/_MODULE=1/; s/=y$/=1/' |
 	tr '\n' ' ')
-obj-m := mm/ lib/ ${base:+drivers/vhost/}
+obj-m := mm/ lib/ samples/mmu_range_mirror/ ${base:+drivers/vhost/}
 END
 put "$out/mm/Kbuild" <<'END'
 obj-$(CONFIG_MMU_MIRROR_EXTENTS) := mmu_mirror_extents.o

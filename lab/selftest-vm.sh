@@ -54,6 +54,10 @@ programs() {
 }
 
 modprobe -a test_mmu_range_mirror test_mmu_mirror_tlb || failed=1
+# A test that cannot load its module skips, and here that would be a mistake.
+for module in mirror_shadow mirror_window; do
+	{ modprobe "$module" && rmmod "$module"; } || failed=1
+done
 if [ "$times" = 1 ]; then
 	kunit
 	programs || failed=1

@@ -35,7 +35,8 @@ out=$CACHE/build/check-${kernel%-*}
 mkdir -p "$out"
 
 say "building the selftests"
-programs="mm/mmu_mirror_tlb mm/mmu_range_mirror vhost/dirty_log vhost/ring_mirror"
+programs="mm/mmu_mirror_samples mm/mmu_mirror_tlb mm/mmu_range_mirror
+vhost/dirty_log vhost/ring_mirror"
 headers=$CACHE/build/headers-$base
 tests=$CACHE/build/selftests-$base
 mkdir -p "$headers" "$tests/mm" "$tests/vhost"
@@ -57,6 +58,7 @@ root=$out/root
 rm -rf "$root"
 "$LAB/root.sh" -r "$root" -k "$kernel" -b modprobe -b mke2fs -m zram -m loop -m ext4 \
 	-m mmu_range_mirror -m test_mmu_range_mirror -m test_mmu_mirror_tlb \
+	-m mirror_shadow -m mirror_window \
 	-m hwpoison_inject \
 	-m tun -m vhost_net -m vhost_vsock
 for program in $programs; do

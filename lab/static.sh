@@ -110,7 +110,7 @@ kernel_doc() {
 }
 
 kernel_files_in_tree() {
-	(cd "$REPO" && kernel_files) | grep -E '^(include|mm|drivers|lib)/'
+	(cd "$REPO" && kernel_files) | grep -E '^(include|mm|drivers|lib|samples)/'
 }
 
 applies() {
