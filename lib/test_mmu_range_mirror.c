@@ -226,7 +226,7 @@ static int test_install(struct mmu_range_mirror *mirror, unsigned long addr,
 static int test_open_table(struct test_mirror *tm,
 			   const struct test_mirror_open *arg)
 {
-	struct mmu_range_mirror_lock lock = { .mutex = &tm->mutex };
+	struct mmu_mirror_lock lock = { .mutex = &tm->mutex };
 	unsigned long end;
 	int ret;
 

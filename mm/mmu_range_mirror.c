@@ -472,7 +472,7 @@ static void mirror_prime_lockdep(struct mmu_range_mirror *mirror)
 }
 
 static int mirror_check_ops(const struct mmu_range_mirror_ops *ops,
-			    const struct mmu_range_mirror_lock *lock)
+			    const struct mmu_mirror_lock *lock)
 {
 	if (!ops->invalidate || (lock && !lock->spin == !lock->mutex))
 		return -EINVAL;
@@ -514,7 +514,7 @@ int mmu_range_mirror_insert(struct mmu_range_mirror *mirror,
 			    struct mm_struct *mm, unsigned long start,
 			    unsigned long length,
 			    const struct mmu_range_mirror_ops *ops,
-			    const struct mmu_range_mirror_lock *lock)
+			    const struct mmu_mirror_lock *lock)
 {
 	unsigned long end;
 	int ret;

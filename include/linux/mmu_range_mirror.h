@@ -132,14 +132,14 @@ struct mmu_range_mirror_ops {
 };
 
 /**
- * struct mmu_range_mirror_lock - a lock of the driver's own, for its mirrors
+ * struct mmu_mirror_lock - a lock of the driver's own, for its mirrors
  * @spin: a spinlock, shared by any number of mirrors, or NULL
  * @mutex: a mutex, where the driver's commit has to sleep, or NULL. A
  *	non-blockable invalidation can then only try it.
  *
  * Exactly one of the two is set.
  */
-struct mmu_range_mirror_lock {
+struct mmu_mirror_lock {
 	spinlock_t *spin;	/* sequence and entries of its mirrors */
 	struct mutex *mutex;	/* the same */
 };
@@ -179,7 +179,7 @@ struct mmu_range_mirror_member {
 struct mmu_range_mirror {
 	struct mmu_interval_notifier notifier;
 	const struct mmu_range_mirror_ops *ops;
-	struct mmu_range_mirror_lock lock;
+	struct mmu_mirror_lock lock;
 	spinlock_t own_lock;	/* sequence and entries, where it is in use */
 	unsigned long start;
 	unsigned long end;
@@ -200,7 +200,7 @@ int mmu_range_mirror_insert(struct mmu_range_mirror *mirror,
 			    struct mm_struct *mm, unsigned long start,
 			    unsigned long length,
 			    const struct mmu_range_mirror_ops *ops,
-			    const struct mmu_range_mirror_lock *lock);
+			    const struct mmu_mirror_lock *lock);
 void mmu_range_mirror_remove(struct mmu_range_mirror *mirror);
 
 unsigned long mmu_range_mirror_begin(struct mmu_range_mirror *mirror);

@@ -552,7 +552,7 @@ static void insert_refuses_ops(struct kunit *test)
 	unsigned long addr = map_memory(test);
 	struct client *client = client_alloc(test, tlb_make(test));
 	static DEFINE_MUTEX(mutex);	/* a driver's */
-	struct mmu_range_mirror_lock lock = { .mutex = &mutex };
+	struct mmu_mirror_lock lock = { .mutex = &mutex };
 	struct mmu_range_mirror_ops no_invalidate = walker_ops;
 	struct mmu_range_mirror_ops no_hook = walker_ops;
 	int ret;
@@ -987,7 +987,7 @@ static void deferred_outlives_a_refusal(struct kunit *test)
 	struct fake_tlb *tlb = tlb_make(test);
 	struct client *client = client_alloc(test, tlb);
 	static DEFINE_MUTEX(mutex);	/* a driver's */
-	struct mmu_range_mirror_lock lock = { .mutex = &mutex };
+	struct mmu_mirror_lock lock = { .mutex = &mutex };
 	struct actor driver = { .run = run_defer, .arg = client };
 	int ret;
 

@@ -177,7 +177,7 @@ static struct shadow *shadow_make(struct kunit *test, unsigned long addr,
 				  bool own_mutex)
 {
 	struct shadow *shadow = kunit_kzalloc(test, sizeof(*shadow), GFP_KERNEL);
-	struct mmu_range_mirror_lock lock = {};
+	struct mmu_mirror_lock lock = {};
 
 	KUNIT_ASSERT_NOT_NULL(test, shadow);
 	mutex_init(&shadow->mutex);
@@ -222,7 +222,7 @@ static void insert_refuses(struct kunit *test)
 	unsigned long addr = map_memory(test);
 	unsigned long top = current->mm->task_size;
 	struct mmu_range_mirror_ops no_ops = {};
-	struct mmu_range_mirror_lock no_lock = {};
+	struct mmu_mirror_lock no_lock = {};
 	struct mmu_range_mirror mirror;
 	static const struct {
 		unsigned long start, length;
