@@ -11,7 +11,7 @@ export N
 
 LONG := mutants repeat package
 
-.PHONY: help run module deb install bench check clean \
+.PHONY: help run module deb install bench docs check clean \
 	$(TIERS:%=check-%) $(LONG:%=check-%)
 
 help:
@@ -22,11 +22,12 @@ help:
 	@echo '  deb, install   a DKMS package of them for all kernels installed 1 min'
 	@echo '  bench          the guard and its peers in tables and plots, natively, in'
 	@echo '                 UML and QEMU: wants a quiet machine  8 min; 25 the first time'
+	@echo '  docs           the documentation as HTML, by the 7.3 source      30 s'
 	@echo
 	@echo 'Tests (the last line is "N passed, N failed")'
 	@echo '  check          all tiers but the long ones            8 min; 40 the first time'
 	@echo '  check-lab      the harness itself                               1 min'
-	@echo '  check-static   sources: checkpatch, sparse, kernel-doc, ...     1 min'
+	@echo '  check-static   sources: checkpatch, sparse, docs, coccinelle    2 min'
 	@echo '  check-litmus   the section guard against the memory model       1 min'
 	@echo '  check-kunit    KUnit under UML 7.3: KASAN, lockdep   20 s; 4 min the first time'
 	@echo '  check-stock    kselftests on the stock 6.12 kernel              2 min'
@@ -54,6 +55,9 @@ deb install:
 
 bench:
 	@lab/bench.sh
+
+docs:
+	@lab/docs.sh
 
 check:
 	@lab/check.sh $(TIERS)

@@ -146,6 +146,10 @@ warnings() {
 	grep '^no build' "$out/module-log" || true
 }
 
+docs() {
+	"$LAB/docs.sh" >"$out/docs" 2>&1 || cat "$out/docs"
+}
+
 # What a run of check-mutants would make, if every mutant dies.
 invariants() {
 	awk -F'\t' '!/^#/ { print $2 "\t" $1 "\t" $3 }' lab/mutants.tsv |
@@ -183,6 +187,7 @@ check "kernel-doc" kernel_doc
 module_warnings >"$out/module-log" 2>&1
 check "no warning from W=1 and sparse" warnings
 check "the guard builds in user space" user_space
+check "Sphinx makes the documentation without a warning" docs
 check "the table of invariants has the mutants of lab/mutants.tsv" invariants
 echo "1..$count"
 [ -z "$failed" ]
