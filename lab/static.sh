@@ -10,7 +10,8 @@
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
 
-need git perl python3 shellcheck sparse gcc make libc6-dev liburcu-dev libck-dev
+need git perl python3 shellcheck sparse gcc make libc6-dev liburcu-dev libck-dev \
+	coccinelle
 out=$CACHE/build/check-static
 mkdir -p "$out"
 tree=$("$LAB/tree.sh" 7.3)
@@ -150,6 +151,43 @@ docs() {
 	"$LAB/docs.sh" >"$out/docs" 2>&1 || cat "$out/docs"
 }
 
+COCCI=scripts/coccinelle/api/mmu_range_mirror.cocci
+
+# report FILE... | --dir DIRECTORY: what it finds, as FILE:LINE:...
+report() {
+	spatch -D report --very-quiet --no-includes --include-headers \
+		--cocci-file "$REPO/$COCCI" "$@" 2>/dev/null | grep WARNING
+}
+
+# The kernel's own, on our files. Some want a newer spatch, and say nothing.
+coccicheck() {
+	kernel_files | grep -E '^(drivers|lib|mm|samples)/.*[.]c$' |
+		grep -v ^mm/tests/ >"$out/sources"
+	(cd "$tree" && grep -rl '^virtual report' scripts/coccinelle |
+		grep -v "^$COCCI" | xargs -P "$JOBS" -I {} sh -c "
+			options=\$(sed -n 's#^// *Options:##p' {})
+			spatch -D report --very-quiet --cocci-file {} \$options \\
+				-I include \$(tr '\n' ' ' <'$out/sources') ||
+				:" \
+		2>/dev/null)
+}
+
+coccinelle_cases() {
+	report lab/coccinelle-cases.c | cut -d: -f2 | sort -nu >"$out/reported"
+	grep -n '/[*] reported [*]/' lab/coccinelle-cases.c | cut -d: -f1 |
+		diff - "$out/reported"
+}
+
+coccinelle_findings() {
+	src=$("$LAB/fetch.sh" src-7.3)
+	(cd "$src" && for dir in arch drivers fs kernel lib mm net virt; do
+		report --dir "$dir" || true
+	done) | cut -d: -f1 | sort -u >"$out/findings"
+	awk -F'`' '/^   [*] - `/ { print $3 }' \
+		Documentation/mm/mmu_range_mirror_findings.rst | sort |
+		diff - "$out/findings"
+}
+
 # What a run of check-mutants would make, if every mutant dies.
 invariants() {
 	awk -F'\t' '!/^#/ { print $2 "\t" $1 "\t" $3 }' lab/mutants.tsv |
@@ -187,6 +225,10 @@ check "kernel-doc" kernel_doc
 module_warnings >"$out/module-log" 2>&1
 check "no warning from W=1 and sparse" warnings
 check "the guard builds in user space" user_space
+check "coccinelle finds what it should, and nothing else" coccinelle_cases
+check "coccicheck" coccicheck
+check "the table of findings has the files that coccinelle finds in 7.3" \
+	coccinelle_findings
 check "Sphinx makes the documentation without a warning" docs
 check "the table of invariants has the mutants of lab/mutants.tsv" invariants
 echo "1..$count"

@@ -40,7 +40,7 @@ mkdir -p "$TMP"
 # A checkout may lack a directory that is empty.
 # shellcheck disable=SC2015
 (cd "$REPO" && find ./Documentation ./drivers ./include ./lib ./mm ./samples \
-	./tools -type f 2>/dev/null || true) |
+	./scripts ./tools -type f 2>/dev/null || true) |
 	grep -Ev '\.(o|ko|mod|cmd|orig|rej)$|/\.' >"$TMP/ours"
 mkdir "$TMP/new"
 tar -C "$REPO" -c -T "$TMP/ours" | tar -C "$TMP/new" -x
