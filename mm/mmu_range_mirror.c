@@ -311,17 +311,16 @@ static bool list_young(struct mmu_notifier *notifier, unsigned long start,
 	return young;
 }
 
-static MMU_RANGE_MIRROR_YOUNG young_clear(struct mmu_notifier *notifier,
-					  struct mm_struct *mm,
-					  unsigned long start,
-					  unsigned long end)
+static MMU_RANGE_MIRROR_YOUNG
+young_clear(struct mmu_notifier *notifier, struct mm_struct *mm,
+	    unsigned long start, unsigned long end)
 {
 	return list_young(notifier, start, end, true);
 }
 
-static MMU_RANGE_MIRROR_YOUNG young_test(struct mmu_notifier *notifier,
-					 struct mm_struct *mm,
-					 unsigned long addr)
+static MMU_RANGE_MIRROR_YOUNG
+young_test(struct mmu_notifier *notifier, struct mm_struct *mm,
+	   unsigned long addr)
 {
 	addr &= PAGE_MASK;
 	return list_young(notifier, addr, addr + PAGE_SIZE, false);

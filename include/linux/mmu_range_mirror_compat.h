@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What differs between the kernels that one source is built on: 6.12 and 7.3.
- * An upstream submission drops this file and keeps the newer half.
+ * "make series" drops this file, and keeps of each fence the half that fits.
  */
 #ifndef _LINUX_MMU_RANGE_MIRROR_COMPAT_H
 #define _LINUX_MMU_RANGE_MIRROR_COMPAT_H

@@ -4,7 +4,7 @@
  * list of plain notifiers, in address spaces of their own, in turn. And what
  * extents and a gather save where there are many small mappings.
  *
- * Rows of lab/bench.sh go to the console.
+ * Rows of JSON go to the console.
  */
 #include <kunit/test.h>
 #include <linux/atomic.h>
@@ -45,7 +45,7 @@ static unsigned int shuffled(unsigned int i, unsigned int n)
 	return (u64)i * 7919 % n;
 }
 
-/* A row of lab/bench.sh; the figures are given in thousandths. */
+/* A row of JSON; the figures are given in thousandths. */
 static void row(const char *part, const char *name, const char *of, unsigned int x,
 		const char *unit, u64 median, u64 lo, u64 hi, const char *target)
 {
