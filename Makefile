@@ -11,7 +11,7 @@ export N
 
 LONG := mutants repeat package
 
-.PHONY: help run module deb install bench docs check clean \
+.PHONY: help run module deb install bench docs series check clean \
 	$(TIERS:%=check-%) $(LONG:%=check-%)
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo '  bench          the guard and its peers in tables and plots, natively, in'
 	@echo '                 UML and QEMU: wants a quiet machine  8 min; 25 the first time'
 	@echo '  docs           the documentation as HTML, by the 7.3 source      30 s'
+	@echo '  series         the upstream series for "git am" on 7.3; BASE=6.12      10 s'
 	@echo
 	@echo 'Tests (the last line is "N passed, N failed")'
 	@echo '  check          all tiers but the long ones            8 min; 40 the first time'
@@ -58,6 +59,9 @@ bench:
 
 docs:
 	@lab/docs.sh
+
+series:
+	@lab/series.sh $(BASE)
 
 check:
 	@lab/check.sh $(TIERS)

@@ -42,9 +42,11 @@ kernel_files() {
 	ours | grep -v ^lab/
 }
 
-# Markdown, patches, litmus tests and a package's files have no place for one.
+# Markdown, patches, messages of commits, litmus tests and a package's files have
+# no place for one.
 spdx() {
 	tracked | grep -Ev '^COPYING$|\.(md|patch|litmus|in)$|(^|/)\.gitignore$' |
+		grep -v '^patches/series/.*\.txt$' |
 		grep -Ev '^packaging/debian/(changelog|control|copyright|source/format|.*\.(dkms|install))$' |
 		while read -r file; do
 			head -n 2 "$file" | grep -q 'SPDX-License-Identifier: ' ||
@@ -116,6 +118,11 @@ kernel_files_in_tree() {
 
 applies() {
 	log=$("$LAB/tree.sh" "$1" 2>&1) || echo "$log"
+}
+
+# Whatever is new has to be given to a commit of it.
+series() {
+	log=$("$LAB/series.sh" "$1" 2>&1) || echo "$log"
 }
 
 # Built anew, since what is not compiled does not warn: without the injection
@@ -219,6 +226,8 @@ check "nothing left unfinished" unfinished
 check "shellcheck" shell
 check "patches apply to 6.12 without fuzz" applies 6.12
 check "patches apply to 7.3 without fuzz" applies 7.3
+check "the upstream series can be made for 6.12" series 6.12
+check "the upstream series can be made for 7.3" series 7.3
 check "checkpatch --strict on our files" checkpatch_files
 check "checkpatch --strict on the patches" checkpatch_patches
 check "kernel-doc" kernel_doc
