@@ -1,13 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/build.sh debug-6.12 | kcsan-7.3 | bare-BASE | unpatched-BASE [MAKE ARG...]
+# lab/build.sh debug-6.12 | kcsan-7.3 | bare-BASE | unpatched-BASE |
+#	objects-BASE [MAKE ARG...]
 #
 # Build a kernel with our files in its tree, and print its object directory:
 # tinyconfig, then lab/kconfig/x86.config and the fragment that the name begins
 # with. Modules are installed under root/ in it. A symbol that a fragment sets
 # and the configuration ends up without is an error. unpatched-BASE is bare-BASE
-# from the source as it comes.
+# from the source as it comes. objects-BASE is for a tree in KTREE: only mm/, lib/,
+# samples/ and drivers/vhost/ are compiled, and a warning is an error.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
@@ -17,10 +19,17 @@ shift
 base=${name##*-}
 flavour=$LAB/kconfig/${name%-*}.config
 unpatched=
-if [ "${name%-*}" = unpatched ]; then
+goals="bzImage modules"
+case ${name%-*} in
+unpatched)
 	flavour=$LAB/kconfig/bare.config
 	unpatched=yes
-fi
+	;;
+objects)
+	# Nobody's Makefile has vhost's test device.
+	goals="mm/ lib/ samples/ drivers/vhost/ drivers/vhost/test.o"
+	;;
+esac
 [ -f "$flavour" ] || die "no $flavour"
 need_build
 if [ -n "$unpatched" ]; then
@@ -28,8 +37,8 @@ if [ -n "$unpatched" ]; then
 else
 	tree=$("$LAB/tree.sh" "$base")
 fi
-out=$CACHE/build/$name
-locked "build-$name"
+out=$(kernel "$name")
+locked "build-$(basename "$out")"
 mkdir -p "$out"
 
 run_make() {
@@ -43,8 +52,14 @@ run_make() {
 }
 
 : >"$out/build.log"
-cat "$LAB/kconfig/x86.config" "$flavour" |
-	sed "${unpatched:+/_MIRROR/d}" >"$out/fragment"
+if [ -n "$unpatched" ]; then
+	known_to "$tree" "$LAB/kconfig/x86.config" "$flavour"
+elif [ -n "${KTREE:-}" ]; then
+	known_to "$tree" "$LAB/kconfig/x86.config" "$flavour" \
+		"$LAB/kconfig/upstream.config"
+else
+	cat "$LAB/kconfig/x86.config" "$flavour"
+fi >"$out/fragment"
 # Configured anew only if the fragments or the tree's Kconfig files say so:
 # otherwise nothing would be left for make to skip.
 find "$tree/mm/Kconfig" "$tree/lib/Kconfig.debug" "$tree/drivers/vhost/Kconfig" \
@@ -68,7 +83,15 @@ if ! cmp -s "$out/fragment.sum" "$out/configured"; then
 fi
 
 say "building $name (minutes, if it is the first time)"
-run_make "$@" bzImage modules
+# A list on purpose.
+# shellcheck disable=SC2086
+run_make "$@" $goals
+case $name in
+objects-*)
+	echo "$out"
+	exit
+	;;
+esac
 rm -rf "$out/root"
 run_make INSTALL_MOD_PATH="$out/root" DEPMOD=depmod modules_install
 echo "$out"

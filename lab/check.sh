@@ -26,6 +26,7 @@ run() {
 	guest) "$LAB/run/run.sh" smoke ;;
 	mutants) "$LAB/mutants.sh" ;;
 	package) "$LAB/package-check.sh" ;;
+	series) "$LAB/series-check.sh" ;;
 	*) die "no tier $1" ;;
 	esac
 }

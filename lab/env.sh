@@ -102,6 +102,36 @@ ksrc() {
 	(cd "$KSRC" && pwd)
 }
 
+# linked_copy SOURCE TREE: files are shared by hard links, and must be replaced,
+# never written to. Without the source's own history.
+linked_copy() {
+	mkdir -p "$(dirname "$2")"
+	rm -rf "$2.tmp"
+	cp -al "$1" "$2.tmp" 2>/dev/null ||
+		{ rm -rf "$2.tmp"; cp -a "$1" "$2.tmp"; }
+	rm -rf "$2.tmp/.git"
+	mv "$2.tmp" "$2"
+}
+
+# kernel NAME: where the kernel NAME is built. KTREE is a tree that has what it
+# needs, a commit of the upstream series for one: it is built as it comes, apart
+# from what is built of the lab's own trees.
+kernel() {
+	echo "$CACHE/build/${KTREE:+series-}$1"
+}
+
+# known_to TREE FILE...: fragments of a configuration, without those symbols of
+# ours that TREE does not have, or not yet.
+known_to() {
+	of=$1
+	shift
+	sed -n 's/^config /CONFIG_/p' "$of/mm/Kconfig" \
+		"$of/lib/Kconfig.debug" "$of/drivers/vhost/Kconfig" \
+		"$of/samples/Kconfig" |
+		awk -F= 'FNR == NR { known[$1]; next }
+		!/^CONFIG_.*(MIRROR|MMU_NOTIFIER)/ || $1 in known' - "$@"
+}
+
 # The unpacked stock kernel's release, after lab/fetch.sh stock.
 stock_release() {
 	basename "$CACHE"/stock/boot/vmlinuz-* | sed s/^vmlinuz-//

@@ -6,12 +6,16 @@
 # Make or refresh the overlay tree of one base, and print its path: the source,
 # our files laid over it, and patches/<base>/*.patch applied, with no fuzz.
 # A file whose content does not change keeps its mtime, so that the next build
-# is as short as the change.
+# is as short as the change. KTREE is a tree that is ready already.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
 
 base=${1:?usage: lab/tree.sh 6.12|7.3}
+if [ -n "${KTREE:-}" ]; then
+	echo "$KTREE"
+	exit
+fi
 src=$("$LAB/fetch.sh" "src-$base")
 tree=$CACHE/tree/$base
 if ksrc "$base" >/dev/null; then
@@ -20,16 +24,11 @@ fi
 locked "tree-$(basename "$tree")"
 need patch
 
-# The pristine files are shared with the source by hard links; whatever is put
-# into the tree is renamed into it, which leaves the source alone.
+# Whatever is put into the tree is renamed into it, which leaves the source
+# alone.
 if [ ! -d "$tree" ]; then
 	say "making the tree of $base"
-	mkdir -p "$CACHE/tree"
-	rm -rf "$tree.tmp"
-	cp -al "$src" "$tree.tmp" 2>/dev/null ||
-		{ rm -rf "$tree.tmp"; cp -a "$src" "$tree.tmp"; }
-	rm -rf "$tree.tmp/.git"
-	mv "$tree.tmp" "$tree"
+	linked_copy "$src" "$tree"
 fi
 
 # Everything that is to differ from the source, first in a directory by itself.

@@ -6,7 +6,8 @@
 # Build the 7.3 overlay tree for UML as lab/kconfig/NAME.config says, and run
 # its KUnit suites natively on two CPUs, with the console on stdout as it comes.
 # Arguments go to "kunit.py exec". Exits with 2 if it does not build, else as
-# kunit.py does, whose own words are in build/NAME/kunit.err in the cache.
+# kunit.py does, whose own words are in build/NAME/kunit.err in the cache. With KTREE that tree is
+# built in place of the overlay, as far as it has our symbols.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
@@ -17,13 +18,18 @@ name=${1:?usage: lab/uml.sh NAME [kunit.py argument...]}
 shift
 need_build
 tree=$("$LAB/tree.sh" 7.3)
-out=$CACHE/build/$name
-locked "build-$name"
+out=$(kernel "$name")
+locked "build-$(basename "$out")"
 mkdir -p "$out"
+config=$LAB/kconfig/$name.config
+if [ -n "${KTREE:-}" ]; then
+	known_to "$tree" "$config" "$LAB/kconfig/upstream.config" >"$out/fragment"
+	config=$out/fragment
+fi
 
 say "building UML for $name (three minutes, if it is the first time)"
 "$tree/tools/testing/kunit/kunit.py" build --arch=um --build_dir="$out" \
-	--kunitconfig="$LAB/kconfig/$name.config" --jobs="$JOBS" \
+	--kunitconfig="$config" --jobs="$JOBS" \
 	--make_options CC="ccache gcc" >"$out/build.log" 2>&1 || {
 	grep -E 'error:|undefined|ERROR|missing' "$out/build.log" >&2 ||
 		tail -n 20 "$out/build.log" >&2
