@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What a packet costs vhost-net's worker with and without windows, and a bit of
+ * the dirty log: nanoseconds that it ran, in rounds that take turns. Meant for a
+ * virtual machine with one CPU whose clock counts instructions.
+ *
+ *	vhost_cost ROUNDS
+ *
+ * A line of the output is what was measured, how, the median, and the quartiles.
+ */
+#include <dirent.h>
+#include <err.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../selftests/vhost/client.h"
+
+#define MAX_ROUNDS 1000
+#define NR_MODES 4
+/* Packets of one round, in each direction. */
+#define NR_PACKETS (8 * BATCH)
+
+/* Bits of a mode. */
+#define MIRRORED 1
+#define LOGGED 2
+
+static double rx[NR_MODES][MAX_ROUNDS], tx[NR_MODES][MAX_ROUNDS];
+static double single[NR_MODES][MAX_ROUNDS], bits[NR_MODES][MAX_ROUNDS];
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void report(const char *what, const char *how, double *values, int n)
+{
+	qsort(values, n, sizeof(*values), by_value);
+	printf("%s\t%s\t%.2f\t%.2f\t%.2f\n", what, how, values[n / 2],
+	       values[n / 4], values[n * 3 / 4]);
+}
+
+static void check(int ret)
+{
+	if (ret)
+		exit(1);
+}
+
+/* The thread of ours that is the device's worker. */
+static const char *worker(void)
+{
+	DIR *dir = opendir("/proc/self/task");
+	static char path[300];
+	struct dirent *entry;
+	char comm[32];
+	FILE *file;
+
+	while (dir && (entry = readdir(dir))) {
+		snprintf(path, sizeof(path), "/proc/self/task/%s/comm",
+			 entry->d_name);
+		file = fopen(path, "r");
+		if (!file)
+			continue;
+		if (fgets(comm, sizeof(comm), file) &&
+		    !strncmp(comm, "vhost-", 6)) {
+			snprintf(path, sizeof(path),
+				 "/proc/self/task/%s/schedstat", entry->d_name);
+			fclose(file);
+			closedir(dir);
+			return path;
+		}
+		fclose(file);
+	}
+	errx(1, "the device has no thread");
+}
+
+/* How long it has run. */
+static double ran(const char *path)
+{
+	FILE *file = fopen(path, "r");
+	unsigned long long ns;
+
+	if (!file || fscanf(file, "%llu", &ns) != 1)
+		err(1, "%s", path);
+	fclose(file);
+	return ns;
+}
+
+static unsigned long bits_logged(void)
+{
+	struct stats stats;
+
+	check(stats_read(&stats, ANY, TX, LOG));
+	return stats.mirrored + stats.fallback;
+}
+
+static void send_by(struct client *c, unsigned int batch)
+{
+	for (int n = 0; n < NR_PACKETS; n += batch) {
+		check(client_send(c, batch));
+		check(client_sent(c, batch));
+	}
+	check(client_settle(c));
+}
+
+static void one_round(struct client *c, void *log, int mode, int round)
+{
+	const char *path = worker();
+	unsigned long before;
+	double began;
+
+	check(ring_mirror_set(mode & MIRRORED));
+	check(client_set_log(c, mode & LOGGED ? log : NULL));
+	if (mode & MIRRORED)
+		check(client_warm_up(c));
+	else
+		check(client_round(c, c->num));
+	check(client_settle(c));
+
+	began = ran(path);
+	for (int n = 0; n < NR_PACKETS; n += BATCH)
+		check(client_received(c, BATCH));
+	check(client_settle(c));
+	rx[mode][round] = (ran(path) - began) / NR_PACKETS;
+
+	began = ran(path);
+	send_by(c, BATCH);
+	tx[mode][round] = (ran(path) - began) / NR_PACKETS;
+
+	/* The used ring is logged for each batch: here for each packet. */
+	before = bits_logged();
+	began = ran(path);
+	send_by(c, 1);
+	single[mode][round] = ran(path) - began;
+	bits[mode][round] = bits_logged() - before;
+}
+
+int main(int argc, char **argv)
+{
+	static const char * const how[] = { "uaccess", "mirrored" };
+	static double cost[2][MAX_ROUNDS], ratio[MAX_ROUNDS];
+	int nr_rounds = argc == 2 ? atoi(argv[1]) : 0;
+	struct client_config config = { };
+	const char *reason = why_skip();
+	struct client c;
+	void *log;
+
+	if (nr_rounds < 1 || nr_rounds > MAX_ROUNDS)
+		errx(2, "usage: vhost_cost ROUNDS, at most %d", MAX_ROUNDS);
+	if (reason)
+		errx(4, "%s", reason);
+	check(client_open(&c, &config));
+	log = client_alloc_log(&c, -1);
+	if (!log)
+		return 1;
+	/* The first is for the caches, and for the mirror to be made. */
+	for (int mode = NR_MODES - 1; mode >= 0; mode--)
+		one_round(&c, log, mode, 0);
+	for (int round = 0; round < nr_rounds; round++) {
+		for (int mode = 0; mode < NR_MODES; mode++)
+			one_round(&c, log, (mode + round) % NR_MODES, round);
+		for (int on = 0; on < 2; on++)
+			cost[on][round] = (single[on | LOGGED][round] -
+					   single[on][round]) /
+					  bits[on | LOGGED][round];
+		ratio[round] = cost[0][round] / cost[1][round];
+	}
+	for (int on = 0; on < 2; on++) {
+		report("packet received", how[on], rx[on], nr_rounds);
+		report("packet sent", how[on], tx[on], nr_rounds);
+		report("bit logged", how[on], cost[on], nr_rounds);
+	}
+	report("a logged bit, uaccess to mirrored", "ratio", ratio, nr_rounds);
+	client_close(&c);
+	return 0;
+}
