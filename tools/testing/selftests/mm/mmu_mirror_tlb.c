@@ -275,6 +275,39 @@ TEST_F(arguments, no_device)
 	EXPECT_EQ(0, tlb_stats(fd).accesses);
 }
 
+/* Of the hook, the list of those who want one, the TLB: each fails once. */
+TEST_F(arguments, allocations_fail)
+{
+	const char *reason = fail_nth_ready();
+	unsigned int nth, failed = 0;
+	bool injected = true;
+
+	if (reason)
+		SKIP(return, "%s", reason);
+	for (nth = 1; nth < 1000 && injected; nth++) {
+		int fd = device_open();
+		long ret;
+
+		ASSERT_LE(0, fd);
+		ASSERT_TRUE(fail_nth(nth));
+		ret = tlb_open(fd, self->addr, page_size, TEST_TLB_YOUNG);
+		injected = fail_nth_off();
+		if (ret) {
+			EXPECT_TRUE(injected);
+			EXPECT_EQ(-ENOMEM, ret);
+			EXPECT_EQ(self->live, tlb_stats(self->fd).live);
+			EXPECT_EQ(0, tlb_open(fd, self->addr, page_size,
+					      TEST_TLB_YOUNG));
+			failed++;
+		}
+		close(fd);
+		EXPECT_EQ(self->live, tlb_stats(self->fd).live);
+	}
+	EXPECT_FALSE(injected);
+	EXPECT_LT(0, failed);
+	TH_LOG("%u of %u allocations are needed", failed, nth - 2);
+}
+
 TEST_F(arguments, open)
 {
 	const char *top = (char *)(uintptr_t)0x7ffffffff000;

@@ -122,6 +122,40 @@ void restore(unsigned int nr)
 	}
 }
 
+#define FAIL_NTH "/proc/thread-self/fail-nth"
+
+const char *fail_nth_ready(void)
+{
+	static const char * const attrs[] = { "failslab", "fail_page_alloc" };
+	char path[64];
+
+	if (access(FAIL_NTH, W_OK))
+		return "the kernel has no fault injection";
+	for (size_t i = 0; i < ARRAY_SIZE(attrs); i++) {
+		snprintf(path, sizeof(path), "/sys/kernel/debug/%s/verbose",
+			 attrs[i]);
+		if (!set(path, "0"))
+			return "no debugfs files of failing allocations";
+		snprintf(path, sizeof(path),
+			 "/sys/kernel/debug/%s/ignore-gfp-wait", attrs[i]);
+		if (!set(path, "N"))
+			return "no debugfs files of failing allocations";
+	}
+	return NULL;
+}
+
+bool fail_nth(unsigned int nth)
+{
+	return write_number(FAIL_NTH, nth);
+}
+
+bool fail_nth_off(void)
+{
+	bool failed = !read_number(FAIL_NTH);
+
+	return fail_nth(0) && failed;
+}
+
 uint64_t now_ns(void)
 {
 	struct timespec ts;

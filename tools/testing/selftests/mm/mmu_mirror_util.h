@@ -49,6 +49,15 @@ uint64_t now_ns(void);
 /* Keep this thread on the @nth of the CPUs. */
 void pin_to_cpu(int nth);
 
+/*
+ * Allocations that fail. fail_nth_ready() says why they cannot be had, or NULL;
+ * fail_nth() has the nth one of this thread from now on fail; fail_nth_off()
+ * says whether there was one.
+ */
+const char *fail_nth_ready(void);
+bool fail_nth(unsigned int nth);
+bool fail_nth_off(void);
+
 /* Swap on a zram of our own. Why there is none, or NULL. */
 const char *swap_on(unsigned int mib);
 void swap_off(void);

@@ -1632,6 +1632,67 @@ static void open_and_look_up(struct __test_metadata *_metadata, int fd,
 			       mirror_stats(fd).mapped == region_pages(r)));
 }
 
+enum outcome { NEEDED, SPARE, NOT_REACHED, WRONG };
+
+/* Open and look up while the nth allocation fails, and once more. */
+static enum outcome open_with_failure(unsigned int nth, const struct region *r,
+				      enum test_mirror_kind kind)
+{
+	int fd = device_open();
+	bool failed;
+	long ret;
+
+	if (fd < 0 || !fail_nth(nth))
+		return WRONG;
+	ret = mirror_open(fd, r->addr, r->size, kind, TEST_MIRROR_WRITE);
+	if (!ret)
+		ret = lookup(fd, kind, r->addr, r->size);
+	failed = fail_nth_off();
+	if (ret && (!failed || ret != -ENOMEM))
+		return WRONG;
+	if (ret) {
+		long again = mirror_open(fd, r->addr, r->size, kind,
+					 TEST_MIRROR_WRITE);
+
+		if ((again && again != -EBUSY) ||
+		    !eventually(!lookup(fd, kind, r->addr, r->size)))
+			return WRONG;
+	}
+	close(fd);
+	return ret ? NEEDED : failed ? SPARE : NOT_REACHED;
+}
+
+/*
+ * Each allocation on the way to an established mirror fails once: an errno, and
+ * nothing is left. One that somebody can do without makes no difference. In a
+ * process of its own each: some are made once for an address space.
+ */
+TEST_F(kind, allocations_fail)
+{
+	const char *reason = fail_nth_ready();
+	unsigned int count[WRONG + 1] = { };
+
+	if (reason)
+		SKIP(return, "%s", reason);
+	for (unsigned int nth = 1; nth < 1000 && !count[NOT_REACHED]; nth++) {
+		pid_t pid = fork();
+		int status;
+
+		ASSERT_LE(0, pid);
+		if (!pid)
+			_exit(open_with_failure(nth, &self->r, variant->kind));
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) <= WRONG);
+		count[WEXITSTATUS(status)]++;
+		EXPECT_EQ(self->was.live, mirror_stats(self->fd).live);
+	}
+	EXPECT_EQ(1, count[NOT_REACHED]);
+	EXPECT_EQ(0, count[WRONG]);
+	EXPECT_LE(2, count[NEEDED]);
+	TH_LOG("%u allocations are needed, %u are not", count[NEEDED],
+	       count[SPARE]);
+}
+
 TEST_F(kind, open_errors)
 {
 	const char *low = (char *)(256UL << 20);

@@ -679,6 +679,82 @@ TEST_F_TIMEOUT(plain, iotlb_messages_keep_the_windows, TIMEOUT)
 	EXPECT_EQ(before.installed, after.installed);
 }
 
+#define FAILSLAB "/sys/kernel/debug/failslab/"
+
+static int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+	int ret = -1;
+
+	if (fd < 0)
+		return -1;
+	if (write(fd, text, strlen(text)) == (ssize_t)strlen(text))
+		ret = 0;
+	close(fd);
+	return ret;
+}
+
+/* Where a function of the kernel begins and ends. */
+static int find_function(const char *name, char *start, char *end, size_t size)
+{
+	FILE *file = fopen("/proc/kallsyms", "r");
+	unsigned long long first = 0, next = 0, at;
+	char line[512], symbol[256];
+
+	if (!file)
+		return -1;
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "%llx %*c %255s", &at, symbol) == 2 &&
+		    !strcmp(symbol, name))
+			first = at;
+	rewind(file);
+	while (fgets(line, sizeof(line), file)) {
+		at = strtoull(line, NULL, 16);
+		if (at > first && (!next || at < next))
+			next = at;
+	}
+	fclose(file);
+	snprintf(start, size, "0x%llx", first);
+	snprintf(end, size, "0x%llx", next);
+	return first && next ? 0 : -1;
+}
+
+/* All allocations of the work that opens the windows fail, or none. */
+static int fail_openings(bool on)
+{
+	char start[32], end[32];
+
+	if (!on)
+		return write_file(FAILSLAB "probability", "0");
+	if (find_function("mirror_work", start, end, sizeof(start)))
+		return -1;
+	return write_file(FAILSLAB "verbose", "0") ||
+	       write_file(FAILSLAB "ignore-gfp-wait", "N") ||
+	       write_file(FAILSLAB "require-start", start) ||
+	       write_file(FAILSLAB "require-end", end) ||
+	       write_file(FAILSLAB "times", "-1") ||
+	       write_file(FAILSLAB "probability", "100") ? -1 : 0;
+}
+
+TEST_F_TIMEOUT(plain, memory_for_windows_comes_late, TIMEOUT)
+{
+	struct client_config config = { };
+	struct client *c = &self->c;
+	struct stats stats;
+
+	if (access(FAILSLAB "require-start", W_OK))
+		SKIP(return, "the kernel cannot fail allocations by caller");
+	ASSERT_EQ(0, fail_openings(true));
+	EXPECT_EQ(0, client_open(c, &config));
+	EXPECT_EQ(0, client_round(c, 4 * c->num));
+	EXPECT_EQ(0, stats_read(&stats, getpid(), ANY, ANY));
+	EXPECT_EQ(0, stats.mirrored);
+	EXPECT_LT(0, stats.fallback);
+	ASSERT_EQ(0, fail_openings(false));
+	/* It is tried again, a few seconds later at most. */
+	EXPECT_EQ(0, client_warm_up(c));
+}
+
 static void toggle_param(struct disturber *d)
 {
 	if (ring_mirror_set(d->done % 2))
