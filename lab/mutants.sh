@@ -28,14 +28,18 @@ for shared in accel apt ccache deb herd src stock; do
 done
 
 refresh() {
+	rm -rf "$copy"
 	mkdir -p "$copy"
 	(cd "$REPO" && git -c safe.directory='*' ls-files -z |
 		rsync -a0 --files-from=- ./ "$copy/")
 }
 
-# The tests that failed, in one line; or that something else went wrong.
+# The tests that failed, in one line; or that something else went wrong. KUnit's
+# are indented, kselftest's have dots.
 killers() {
-	failed=$(sed -nE 's/^ +not ok [0-9]+ (- )?([^# ]*).*/\2/p' \
+	failed=$(sed -nE -e 's/^ +not ok [0-9]+ (- )?([^# ]*).*/\2/p' \
+		-e 's/^not ok [0-9]+ ([a-z_]+\.[^# ]*).*/\1/p' \
+		-e 's/^not ok .*: (the kernel complained).*/\1/p' \
 		"$work/$name.out" | tr '\n' ',' | sed 's/,$//; s/,/, /g')
 	if [ -n "$failed" ]; then
 		echo "$failed"
@@ -44,11 +48,21 @@ killers() {
 	fi
 }
 
-# kunit NAME TESTS: into $work/NAME.*
-kunit() {
-	[ -z "${ALL:-}" ] || set -- "$1" '*'
-	MRM_CACHE=$own "$copy/lab/kunit.sh" "$2" >"$work/$1.out" \
-		2>"$work/$1.err" </dev/null
+# run NAME TESTS: into $work/NAME.*. KUnit's tests are SUITE.CASE; those that take
+# a virtual machine are what lab/selftest.sh takes, PROGRAM ARGUMENT...
+run() {
+	# $2 is words on purpose.
+	# shellcheck disable=SC2086
+	case ${ALL:+all}$2 in
+	all*/*) set -- "$1" selftest.sh stock 1 "${2%% *}" ;;
+	all*) set -- "$1" kunit.sh '*' ;;
+	*/*) set -- "$1" selftest.sh stock 1 $2 ;;
+	*) set -- "$1" kunit.sh "$2" ;;
+	esac
+	into=$work/$1
+	tool=$copy/lab/$2
+	shift 2
+	MRM_CACHE=$own "$tool" "$@" >"$into.out" 2>"$into.err" </dev/null
 }
 
 need rsync git
@@ -61,14 +75,20 @@ if [ $# -gt 0 ]; then
 fi
 
 echo "KTAP version 1"
-echo "1..$(($(wc -l <"$work/list") + 1 + ($# == 0)))"
+cut -f 3 "$work/list" | sed -n 's#^\([a-z_]*/[^ ]*\).*#\1#p' | sort -u \
+	>"$work/programs"
+echo "1..$(($(cat "$work/list" "$work/programs" | wc -l) + 1 + ($# == 0)))"
 # With no mutant applied, the tests must pass: else every mutant would "die".
-n=1
+n=0
 name=none
-status=0
-kunit none '*' || status=$?
-by=$(killers "$status")
-echo "${by:+not }ok 1 mutants: ${by:-nothing} fails without one"
+for tests in '*' $(cat "$work/programs"); do
+	n=$((n + 1))
+	status=0
+	run none "$tests" || status=$?
+	by=$(killers "$status")
+	echo "${by:+not }ok $n mutants: ${by:-nothing} fails without one"
+	[ -z "$by" ] || exit 1
+done
 
 tab=$(printf '\t')
 while IFS=$tab read -r name invariant tests file script; do
@@ -81,11 +101,11 @@ while IFS=$tab read -r name invariant tests file script; do
 		continue
 	fi
 	say "mutant $name"
-	kunit "$name" "$tests" || status=$?
+	run "$name" "$tests" || status=$?
 	mv "$copy/$file.orig" "$copy/$file"
 	touch "$copy/$file"
 	by=$(killers "$status")
-	if grep -q 'does not build' "$work/$name.err"; then
+	if grep -qE 'do(es)? not build' "$work/$name.err"; then
 		echo "not ok $n mutants: $name does not build"
 	elif [ -n "$by" ]; then
 		echo "ok $n mutants: $invariant $name, killed by $by"

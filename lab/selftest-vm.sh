@@ -1,9 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Runs in the lab's virtual machine, as /test.sh of lab/selftest.sh: all test
-# programs, once with their KTAP, or those of their tests that are races,
-# /etc/times times with a line a round.
+# Runs in the lab's virtual machine, as /test.sh of lab/selftest.sh: the programs
+# of /etc/programs, once with their KTAP, or /etc/times times with a line a round.
 
 times=$(cat /etc/times)
 failed=0
@@ -17,39 +16,21 @@ kunit() {
 	done
 }
 
-# Chance has a part only in what several tasks do at once, and none where they
-# are stopped at injection points.
-races() {
-	case $1 in
-	*/mm/mmu_range_mirror)
-		echo -f hold -f use
-		;;
-	*/vhost/ring_mirror)
-		echo -t killed_owner_is_reaped
-		;;
-	esac
-}
-
 # What a program says about a failure goes to stderr, and belongs to its KTAP.
 # 4 is kselftest's "skipped": it says why itself.
 programs() {
 	bad=0
-	for program in /selftests/*/*; do
-		filter=
-		if [ "$times" != 1 ]; then
-			filter=$(races "$program")
-			[ -n "$filter" ] || continue
-		fi
-		cd "${program%/*}" || return 1
+	while read -r program arguments; do
+		cd "/selftests/${program%/*}" || return 1
 		echo "lab: $program" >/dev/kmsg
-		# $filter is words on purpose.
+		# $arguments is words on purpose.
 		# shellcheck disable=SC2086
-		"$program" $filter 2>&1
+		"/selftests/$program" $arguments 2>&1 </dev/null
 		case $? in
 		0|4) ;;
 		*) bad=1 ;;
 		esac
-	done
+	done </etc/programs
 	return $bad
 }
 

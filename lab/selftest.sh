@@ -1,17 +1,20 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/selftest.sh stock|debug-6.12|kcsan-7.3 [TIMES]
+# lab/selftest.sh stock|debug-6.12|kcsan-7.3 [TIMES [PROGRAM ARGUMENT...]]
 #
 # Build our kselftests the way the kernel's tree builds them, boot the kernel
 # with our modules, run the tests there (lab/selftest-vm.sh) and print their
-# KTAP; with TIMES, that often, one KTAP line a round.
+# KTAP; with TIMES beyond one, that often, one KTAP line a round, and of the
+# tests only the races. With PROGRAM, of one set (mm/mmu_range_mirror), just that
+# one, with arguments of kselftest_harness.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
 
 kernel=${1:?usage: lab/selftest.sh stock|debug-6.12|kcsan-7.3 [times]}
 times=${2:-1}
+shift $(($# < 2 ? $# : 2))
 case $kernel in
 stock)
 	base=6.12
@@ -26,6 +29,7 @@ stock)
 	"$LAB/build.sh" "$kernel" >/dev/null
 	;;
 esac
+[ $# = 0 ] || seconds=$((seconds / 2))
 # The rounds after the first are of a machine that is up.
 seconds=$((seconds + (times - 1) * 300))
 
@@ -40,16 +44,16 @@ vhost/dirty_log vhost/ring_mirror"
 headers=$CACHE/build/headers-$base
 tests=$CACHE/build/selftests-$base
 mkdir -p "$headers" "$tests/mm" "$tests/vhost"
-{
-	make -C "$tree" O="$headers" headers
+build() {
+	make -C "$tree" O="$headers" headers || return 1
 	for program in $programs; do
-		set=${program%/*}
-		make -C "$tree/tools/testing/selftests/$set" \
-			OUTPUT="$tests/$set" LDFLAGS=-static \
+		make -C "$tree/tools/testing/selftests/${program%/*}" \
+			OUTPUT="$tests/${program%/*}" LDFLAGS=-static \
 			KHDR_INCLUDES="-isystem $headers/usr/include" \
-			"$tests/$program"
+			"$tests/$program" || return 1
 	done
-} >"$out/build.log" 2>&1 || {
+}
+build >"$out/build.log" 2>&1 || {
 	grep -E 'error:|undefined|No rule|Error' "$out/build.log" >&2
 	die "the selftests do not build; see $out/build.log"
 }
@@ -67,6 +71,16 @@ for program in $programs; do
 done
 cp "$LAB/selftest-vm.sh" "$root/test.sh"
 echo "$times" >"$root/etc/times"
+# Chance has a part only in what several tasks do at once, and none where they
+# are stopped at injection points.
+if [ $# -gt 0 ]; then
+	echo "$*"
+elif [ "$times" = 1 ]; then
+	echo "$programs" | tr ' ' '\n'
+else
+	echo "mm/mmu_range_mirror -f hold -f use"
+	echo "vhost/ring_mirror -t killed_owner_is_reaped"
+fi >"$root/etc/programs"
 
 status=0
 "$LAB/boot.sh" -k "$kernel" -r "$root" -o "$out" -t "$seconds" || status=$?
