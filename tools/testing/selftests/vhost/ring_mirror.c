@@ -388,9 +388,13 @@ TEST_F_TIMEOUT(plain, rings_are_reprotected_under_traffic, TIMEOUT)
 	EXPECT_EQ(0, client_warm_up(c));
 }
 
-/* A child that shares the pages until it has been told to go. */
-static pid_t fork_child(int *to_child)
+/*
+ * A child that shares the pages until it has been told to go. Its own memory is
+ * as it was at the fork, or it says 2.
+ */
+static pid_t fork_child(struct client *c, int *to_child)
 {
+	static char before[NR_QUEUES][PART_ROOM];
 	int fds[2];
 	char byte;
 	pid_t pid;
@@ -401,8 +405,14 @@ static pid_t fork_child(int *to_child)
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(fds[1]);
+		for (int q = 0; q < NR_QUEUES; q++)
+			memcpy(before[q], c->queue[q].part[USED], PART_ROOM);
 		if (read(fds[0], &byte, 1))
 			_exit(1);
+		for (int q = 0; q < NR_QUEUES; q++)
+			if (memcmp(before[q], c->queue[q].part[USED],
+				   PART_ROOM))
+				_exit(2);
 		_exit(0);
 	}
 	close(fds[0]);
@@ -429,7 +439,7 @@ TEST_F_TIMEOUT(plain, rings_are_copied_after_fork, TIMEOUT)
 
 		/* With packets under way. */
 		ASSERT_EQ(0, client_send(c, BATCH));
-		pid = fork_child(&to_child);
+		pid = fork_child(c, &to_child);
 		ASSERT_LT(0, pid);
 		ASSERT_EQ(0, client_sent(c, BATCH));
 		ASSERT_EQ(0, client_round(c, 2 * BATCH));
