@@ -109,7 +109,7 @@ for_base() {
 }
 
 # A repository of what the series changes, and of nothing else.
-cd "$work/repo"
+cd "$work/repo" || exit
 git init -q -b series
 while read -r _ key part; do
 	file=${key#*:}
