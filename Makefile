@@ -38,7 +38,7 @@ help:
 	@echo '  Long:'
 	@echo '  check-mutants  the tests against small wrong changes           30 min'
 	@echo '  check-repeat   the races of check-debug, N times (N=200)        1 hour'
-	@echo '  check-package  the package in a new Debian 12 and 13           20 min'
+	@echo '  check-package  the package in a new Debian 12 and 13           30 min'
 	@echo '  check-series   each commit of the series, built   8 min; 22 the first time'
 	@echo
 	@echo '  clean          remove what was built (not what was downloaded)'
