@@ -22,8 +22,9 @@ ATOMICS = {'dropped', 'drained', 'marks', 'flushed'}
 POINTERS = {'kaddr', 'shadow'}
 
 CONSTANT_MEMBERS = {'mutex': 0, 'writable': 1, 'wait_sleeps': 0}
-# Counts that nobody decides by.
+# Counts and hints that no order depends on.
 STATISTICS = {'installed', 'dropped_pages', 'nr_dirtied', 'collisions', 'drops',
+	      'missed',
 	      'nr_added', 'nr_ranges', 'nr_commands', 'nr_full', 'nr_syncs'}
 
 CONSTANTS = {'NULL': 0, 'EAGAIN': 11, 'true': 1, 'false': 0, 'MMU_MIRROR_COMPLETED': 16}
