@@ -39,7 +39,7 @@ out=$CACHE/build/check-${kernel%-*}
 mkdir -p "$out"
 
 say "building the selftests"
-programs="mm/mmu_mirror_samples mm/mmu_mirror_tlb mm/mmu_range_mirror
+programs="mm/mmu_mirror_samples mm/mmu_mirror_tlb mm/mmu_mirror_writeback mm/mmu_range_mirror
 vhost/dirty_log vhost/ring_mirror"
 headers=$CACHE/build/headers-$base
 tests=$CACHE/build/selftests-$base
@@ -58,9 +58,12 @@ build >"$out/build.log" 2>&1 || {
 	die "the selftests do not build; see $out/build.log"
 }
 
+need e2fsprogs xfsprogs
 root=$out/root
 rm -rf "$root"
-"$LAB/root.sh" -r "$root" -k "$kernel" -b modprobe -b mke2fs -m zram -m loop -m ext4 \
+"$LAB/root.sh" -r "$root" -k "$kernel" -b modprobe \
+	-b mkfs.ext4 -b /etc/mke2fs.conf -b mkfs.xfs \
+	-m zram -m loop -m ext4 -m xfs \
 	-m mmu_range_mirror -m test_mmu_range_mirror -m test_mmu_mirror_tlb \
 	-m mirror_shadow -m mirror_window \
 	-m hwpoison_inject \

@@ -2152,33 +2152,11 @@ static void prepare(void)
 	set("/sys/kernel/mm/ksm/run", "0");
 }
 
-static void skip_all(const char *reason)
-{
-	ksft_print_header();
-	ksft_exit_skip("%s\n", reason);
-}
-
-static void require_device(void)
-{
-	int fd;
-
-	if (geteuid())
-		skip_all("must be run as root");
-	if (access(DEVICE, F_OK) &&
-	    (system("modprobe " MODULE " >/dev/null 2>&1") ||
-	     !eventually(!access(DEVICE, F_OK))))
-		skip_all("no " DEVICE ": needs CONFIG_TEST_MMU_MIRROR_TLB");
-	fd = device_open();
-	if (fd < 0)
-		skip_all("cannot open " DEVICE);
-	close(fd);
-}
-
 int main(int argc, char **argv)
 {
 	page_size = sysconf(_SC_PAGESIZE);
 	sched_getaffinity(0, sizeof(cpus), &cpus);
-	require_device();
+	require_device(DEVICE, MODULE, "CONFIG_TEST_MMU_MIRROR_TLB");
 	prepare();
 	return test_harness_run(argc, argv);
 }

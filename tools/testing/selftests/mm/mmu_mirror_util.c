@@ -18,6 +18,33 @@
 size_t page_size;
 cpu_set_t cpus;
 
+void skip_all(const char *reason)
+{
+	ksft_print_header();
+	ksft_exit_skip("%s\n", reason);
+}
+
+void require_device(const char *device, const char *module, const char *config)
+{
+	char line[128];
+	int fd;
+
+	if (geteuid())
+		skip_all("must be run as root");
+	snprintf(line, sizeof(line), "modprobe %s >/dev/null 2>&1", module);
+	if (access(device, F_OK) &&
+	    (system(line) || !eventually(!access(device, F_OK)))) {
+		snprintf(line, sizeof(line), "no %s: needs %s", device, config);
+		skip_all(line);
+	}
+	fd = open(device, O_RDWR | O_CLOEXEC);
+	if (fd < 0) {
+		snprintf(line, sizeof(line), "cannot open %s", device);
+		skip_all(line);
+	}
+	close(fd);
+}
+
 /* Files of the kernel's. */
 
 bool read_text(const char *path, char *buf, size_t size)

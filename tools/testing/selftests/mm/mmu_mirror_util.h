@@ -20,6 +20,11 @@
 extern size_t page_size;
 extern cpu_set_t cpus;
 
+/* Say that nothing can be tested, and why. */
+void skip_all(const char *reason);
+/* Load a test device's module if it is not there; skip_all() if that fails. */
+void require_device(const char *device, const char *module, const char *config);
+
 bool read_text(const char *path, char *buf, size_t size);
 bool write_text(const char *path, const char *text);
 bool write_number(const char *path, unsigned long value);

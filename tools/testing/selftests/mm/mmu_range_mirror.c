@@ -14,11 +14,11 @@
  *
  *	cd tools/testing/selftests/mm
  *	gcc -O2 -static -pthread -I../../../.. -o /tmp/test \
- *		mmu_range_mirror.c mmu_mirror_util.c
+ *		mmu_range_mirror.c mmu_mirror_device.c mmu_mirror_util.c
  *
  * It needs root, and loads test_mmu_range_mirror if it can. Memory of a disk's
  * file system is looked for in $TMPDIR, /var/tmp and the current directory;
- * failing that, mke2fs and a loop device make one.
+ * failing that, mkfs.ext4 and a loop device make one.
  */
 #include "../kselftest_harness.h"
 
@@ -45,8 +45,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "mmu_mirror_device.h"
 #include "mmu_mirror_util.h"
-#include <lib/test_mmu_range_mirror_uapi.h>
 
 #ifndef MADV_COLD
 #define MADV_COLD		20
@@ -64,8 +64,6 @@
 #define __NR_process_mrelease	448
 #endif
 
-#define DEVICE		"/dev/test_mmu_range_mirror"
-#define MODULE		"test_mmu_range_mirror"
 #define THP_DIR		"/sys/kernel/mm/transparent_hugepage/"
 #define KSM_DIR		"/sys/kernel/mm/ksm/"
 
@@ -105,139 +103,6 @@ static int node_of(void *addr)
 	if (syscall(__NR_move_pages, 0, 1UL, &addr, NULL, &status, 0))
 		return -1;
 	return status;
-}
-
-/* The device. */
-
-static int device_open(void)
-{
-	return open(DEVICE, O_RDWR | O_CLOEXEC);
-}
-
-/* All of the device's commands: the result, or a negative errno. */
-static long command(int fd, unsigned long cmd, void *arg)
-{
-	long ret = ioctl(fd, cmd, arg);
-
-	return ret < 0 ? -errno : ret;
-}
-
-static long mirror_open(int fd, const void *addr, size_t length,
-			unsigned int kind, unsigned int flags)
-{
-	struct test_mirror_open arg = {
-		.start = (uintptr_t)addr,
-		.length = length,
-		.kind = kind,
-		.flags = flags,
-	};
-
-	return command(fd, TEST_MIRROR_IOC_OPEN, &arg);
-}
-
-static long mirror_close(int fd)
-{
-	return command(fd, TEST_MIRROR_IOC_CLOSE, NULL);
-}
-
-static long mirror_populate(int fd, const void *addr, size_t length)
-{
-	struct test_mirror_range arg = {
-		.start = (uintptr_t)addr,
-		.length = length,
-	};
-
-	return command(fd, TEST_MIRROR_IOC_POPULATE, &arg);
-}
-
-static long mirror_io(int fd, unsigned long cmd, const void *addr, void *data,
-		      size_t size)
-{
-	struct test_mirror_io arg = {
-		.addr = (uintptr_t)addr,
-		.data = (uintptr_t)data,
-		.size = size,
-	};
-
-	return command(fd, cmd, &arg);
-}
-
-/* Eight bytes: 0, or a negative errno. */
-static long mirror_read(int fd, const void *addr, uint64_t *value)
-{
-	long ret = mirror_io(fd, TEST_MIRROR_IOC_READ, addr, value,
-			     sizeof(*value));
-
-	return ret == sizeof(*value) ? 0 : ret;
-}
-
-static long mirror_write(int fd, const void *addr, uint64_t value)
-{
-	long ret = mirror_io(fd, TEST_MIRROR_IOC_WRITE, addr, &value,
-			     sizeof(value));
-
-	return ret == sizeof(value) ? 0 : ret;
-}
-
-/* How many entries there are. A read of what is absent would ask for a fill. */
-static long mirror_mapped(int fd, const void *addr, size_t length)
-{
-	struct test_mirror_range arg = {
-		.start = (uintptr_t)addr,
-		.length = length,
-	};
-
-	return command(fd, TEST_MIRROR_IOC_MAPPED, &arg);
-}
-
-static bool mirror_reaches(int fd, const void *addr)
-{
-	return mirror_mapped(fd, addr, page_size) == 1;
-}
-
-static long mirror_fill(int fd)
-{
-	return command(fd, TEST_MIRROR_IOC_FILL, NULL);
-}
-
-static long mirror_release(int fd)
-{
-	return command(fd, TEST_MIRROR_IOC_RELEASE, NULL);
-}
-
-static long mirror_holding(int fd)
-{
-	return command(fd, TEST_MIRROR_IOC_HOLDING, NULL);
-}
-
-static long mirror_stop_at(int fd, enum test_mirror_point point, int times)
-{
-	struct test_mirror_inject arg = {
-		.point = point,
-		.times = times,
-		.time_us = TEST_MIRROR_STOP_MAX_US,
-	};
-
-	return command(fd, TEST_MIRROR_IOC_INJECT, &arg);
-}
-
-static struct test_mirror_stats mirror_stats(int fd)
-{
-	struct test_mirror_stats stats;
-
-	if (command(fd, TEST_MIRROR_IOC_STATS, &stats))
-		memset(&stats, 0xff, sizeof(stats));
-	return stats;
-}
-
-static bool mirror_stopped(int fd, enum test_mirror_point point)
-{
-	return mirror_stats(fd).stopped[point];
-}
-
-static bool injectable(int fd)
-{
-	return mirror_stats(fd).injectable;
 }
 
 /* Commands that another thread issues. */
@@ -286,7 +151,7 @@ static long job_close(struct job *job)
 
 static long job_hold(struct job *job)
 {
-	return command(job->fd, TEST_MIRROR_IOC_HOLD, &job->hold);
+	return device_command(job->fd, TEST_MIRROR_IOC_HOLD, &job->hold);
 }
 
 static long job_discard(struct job *job)
@@ -397,7 +262,7 @@ static const char *memory_missing(enum memory kind)
 	if (kind == THP && !thp_size)
 		return "no transparent huge pages";
 	if (kind == DISK && !disk_dir[0])
-		return "no file system of a disk, and no mke2fs to make one";
+		return "no file system of a disk, and no mkfs.ext4 to make one";
 	if ((kind == HUGETLB || kind == HUGETLB_FILE) &&
 	    (!hugetlb_size ||
 	     read_field("/proc/meminfo", "HugePages_Free") < 2 * NR_HUGE))
@@ -1726,11 +1591,12 @@ TEST_F(kind, open_errors)
 	EXPECT_EQ(-EINVAL, mirror_open(fd, self->r.addr, page_size, kind,
 				       TEST_MIRROR_WRITE << 1));
 	arg.reserved = 1;
-	EXPECT_EQ(-EINVAL, command(fd, TEST_MIRROR_IOC_OPEN, &arg));
-	EXPECT_EQ(-EFAULT, command(fd, TEST_MIRROR_IOC_OPEN, (void *)8));
-	EXPECT_EQ(-ENOTTY, command(fd, _IO('Y', 0x7f), NULL));
-	EXPECT_EQ(-ENOTTY, command(fd, _IOW('X', 0, struct test_mirror_open),
-				   &arg));
+	EXPECT_EQ(-EINVAL, device_command(fd, TEST_MIRROR_IOC_OPEN, &arg));
+	EXPECT_EQ(-EFAULT, device_command(fd, TEST_MIRROR_IOC_OPEN, (void *)8));
+	EXPECT_EQ(-ENOTTY, device_command(fd, _IO('Y', 0x7f), NULL));
+	EXPECT_EQ(-ENOTTY,
+		  device_command(fd, _IOW('X', 0, struct test_mirror_open),
+				 &arg));
 	EXPECT_EQ(-ENXIO, mirror_close(fd));
 	EXPECT_EQ(self->was.live, mirror_stats(fd).live);
 
@@ -1777,7 +1643,7 @@ TEST_F(kind, command_errors)
 	EXPECT_EQ(-ENXIO, mirror_fill(fd));
 	EXPECT_EQ(-ENXIO, mirror_read(fd, self->addr, &value));
 	EXPECT_EQ(-ENXIO, mirror_write(fd, self->addr, 1));
-	EXPECT_EQ(-ENXIO, command(fd, TEST_MIRROR_IOC_HOLD, &hold));
+	EXPECT_EQ(-ENXIO, device_command(fd, TEST_MIRROR_IOC_HOLD, &hold));
 	open_and_look_up(_metadata, fd, variant->kind, &self->r);
 
 	if (window) {
@@ -1796,11 +1662,11 @@ TEST_F(kind, command_errors)
 		EXPECT_EQ(-EINVAL, mirror_populate(fd, self->r.addr - page_size,
 						   page_size));
 		EXPECT_EQ(-EINVAL, mirror_populate(fd, self->addr, -page_size));
-		EXPECT_EQ(-EINVAL, command(fd, TEST_MIRROR_IOC_POPULATE,
-					   &populate));
+		EXPECT_EQ(-EINVAL, device_command(fd, TEST_MIRROR_IOC_POPULATE,
+						  &populate));
 	}
 
-	EXPECT_EQ(-EINVAL, command(fd, TEST_MIRROR_IOC_READ, &io));
+	EXPECT_EQ(-EINVAL, device_command(fd, TEST_MIRROR_IOC_READ, &io));
 	EXPECT_EQ(-EINVAL, mirror_io(fd, TEST_MIRROR_IOC_READ, self->addr,
 				     &value, 0));
 	EXPECT_EQ(-E2BIG, mirror_io(fd, TEST_MIRROR_IOC_READ, self->addr,
@@ -1813,23 +1679,23 @@ TEST_F(kind, command_errors)
 				     (void *)8, 8));
 	EXPECT_EQ(-EFAULT, mirror_io(fd, TEST_MIRROR_IOC_WRITE, self->addr,
 				     (void *)8, 8));
-	EXPECT_EQ(-EFAULT, command(fd, TEST_MIRROR_IOC_STATS, (void *)8));
+	EXPECT_EQ(-EFAULT, device_command(fd, TEST_MIRROR_IOC_STATS, (void *)8));
 
 	hold.flags = TEST_MIRROR_NESTED << 1;
-	EXPECT_EQ(-EINVAL, command(fd, TEST_MIRROR_IOC_HOLD, &hold));
+	EXPECT_EQ(-EINVAL, device_command(fd, TEST_MIRROR_IOC_HOLD, &hold));
 	hold.flags = TEST_MIRROR_NESTED;
 	EXPECT_EQ(window ? 0 : -EINVAL,
-		  command(fd, TEST_MIRROR_IOC_HOLD, &hold));
+		  device_command(fd, TEST_MIRROR_IOC_HOLD, &hold));
 	hold.flags = 0;
 	hold.time_us = TEST_MIRROR_HOLD_MAX_US + 1;
-	EXPECT_EQ(-EINVAL, command(fd, TEST_MIRROR_IOC_HOLD, &hold));
+	EXPECT_EQ(-EINVAL, device_command(fd, TEST_MIRROR_IOC_HOLD, &hold));
 	hold.time_us = 1;
 	hold.addr += 4;
-	EXPECT_EQ(-EINVAL, command(fd, TEST_MIRROR_IOC_HOLD, &hold));
+	EXPECT_EQ(-EINVAL, device_command(fd, TEST_MIRROR_IOC_HOLD, &hold));
 	hold.addr = (uintptr_t)end;
-	EXPECT_EQ(-EINVAL, command(fd, TEST_MIRROR_IOC_HOLD, &hold));
+	EXPECT_EQ(-EINVAL, device_command(fd, TEST_MIRROR_IOC_HOLD, &hold));
 	EXPECT_EQ(self->was.injectable ? -EINVAL : -EOPNOTSUPP,
-		  command(fd, TEST_MIRROR_IOC_INJECT, &inject));
+		  device_command(fd, TEST_MIRROR_IOC_INJECT, &inject));
 
 	/* An access that ends where the mirror has nothing is cut short. */
 	big = malloc(4 * page_size);
@@ -1843,7 +1709,7 @@ TEST_F(kind, command_errors)
 	EXPECT_EQ(-ENOENT, mirror_io(fd, TEST_MIRROR_IOC_WRITE, self->addr, big,
 				     8));
 	hold.addr = (uintptr_t)self->addr;
-	EXPECT_EQ(-ENOENT, command(fd, TEST_MIRROR_IOC_HOLD, &hold));
+	EXPECT_EQ(-ENOENT, device_command(fd, TEST_MIRROR_IOC_HOLD, &hold));
 	free(big);
 }
 
@@ -2028,7 +1894,7 @@ static void lookup_race(struct __test_metadata *_metadata, int fd,
 	struct job job = lookup_job(fd, kind, addr);
 	uint64_t seen = 0;
 
-	if (!injectable(fd))
+	if (!device_injectable(fd))
 		SKIP(return, "the module has no injection points");
 	ASSERT_EQ(0, mirror_open(fd, addr, page_size, kind,
 				 TEST_MIRROR_WRITE));
@@ -2070,7 +1936,7 @@ TEST_F(kind, race_notified)
 		.length = page_size,
 	};
 
-	if (!injectable(self->fd))
+	if (!device_injectable(self->fd))
 		SKIP(return, "the module has no injection points");
 	ASSERT_EQ(0, mirror_open(self->fd, self->addr, page_size, variant->kind,
 				 TEST_MIRROR_WRITE));
@@ -2096,7 +1962,7 @@ TEST_F(kind, race_dropped)
 	};
 	uint64_t seen = 1;
 
-	if (!injectable(self->fd))
+	if (!device_injectable(self->fd))
 		SKIP(return, "the module has no injection points");
 	ASSERT_EQ(0, mirror_open(self->fd, self->addr, page_size, variant->kind,
 				 TEST_MIRROR_WRITE));
@@ -2129,7 +1995,7 @@ TEST_F(kind, retries_are_bounded)
 	struct job job = lookup_job(self->fd, variant->kind, self->addr);
 	unsigned int rounds = 0;
 
-	if (!injectable(self->fd))
+	if (!device_injectable(self->fd))
 		SKIP(return, "the module has no injection points");
 	ASSERT_EQ(0, mirror_open(self->fd, self->addr, page_size, variant->kind,
 				 TEST_MIRROR_WRITE));
@@ -2187,7 +2053,7 @@ TEST_F(kind, remove_between)
 	};
 	char *elsewhere = self->r.addr + self->r.size - page_size;
 
-	if (!injectable(self->fd))
+	if (!device_injectable(self->fd))
 		SKIP(return, "the module has no injection points");
 	ASSERT_LE(0, bystander);
 	ASSERT_LE(0, late);
@@ -2288,7 +2154,7 @@ static void reap_victim(struct __test_metadata *_metadata, struct region *r,
 	void *page;
 	pid_t pid;
 
-	if (!injectable(fd))
+	if (!device_injectable(fd))
 		SKIP(return, "the module has no injection points");
 	page = mmap(NULL, page_size, PROT_READ | PROT_WRITE,
 		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -2362,7 +2228,7 @@ TEST_F(kind, readers_go_on)
 	};
 	uint64_t seen = 0;
 
-	if (!injectable(self->fd))
+	if (!device_injectable(self->fd))
 		SKIP(return, "the module has no injection points");
 	ASSERT_EQ(0, mirror_open(self->fd, self->addr, 2 * page_size,
 				 variant->kind, TEST_MIRROR_WRITE));
@@ -2381,7 +2247,7 @@ TEST_F(kind, readers_go_on)
 	EXPECT_EQ(0, mirror_read(self->fd, self->addr + page_size, &seen));
 	EXPECT_EQ(token(1, self->page + 1), seen);
 	EXPECT_EQ(variant->kind == TEST_MIRROR_WINDOW ? 0 : -EOPNOTSUPP,
-		  command(self->fd, TEST_MIRROR_IOC_PREFETCH, NULL));
+		  device_command(self->fd, TEST_MIRROR_IOC_PREFETCH, NULL));
 	EXPECT_EQ(-ENOENT, mirror_read(self->fd, self->addr, &seen));
 	EXPECT_TRUE(mirror_stopped(self->other, TEST_MIRROR_DROPPED));
 	mirror_release(self->other);
@@ -2459,7 +2325,7 @@ TEST_F(kind, storm)
 		if (ret != -ENOENT)
 			continue;
 		if (variant->kind == TEST_MIRROR_WINDOW)
-			command(self->fd, TEST_MIRROR_IOC_PREFETCH, NULL);
+			device_command(self->fd, TEST_MIRROR_IOC_PREFETCH, NULL);
 		else
 			mirror_populate(self->fd, self->addr, page_size);
 	}
@@ -2662,7 +2528,7 @@ FIXTURE_SETUP(use)
 	self->addr = self->r.addr + NR_PAGES / 2 * page_size;
 	self->fd = device_open();
 	ASSERT_LE(0, self->fd);
-	if (!injectable(self->fd))
+	if (!device_injectable(self->fd))
 		SKIP(return, "the module has no injection points");
 	ASSERT_EQ(0, mirror_open(self->fd, self->r.addr, self->r.size,
 				 variant->kind, TEST_MIRROR_WRITE));
@@ -2795,7 +2661,7 @@ TEST_F(device, injection_has_one_owner)
 {
 	int other = device_open();
 
-	if (!injectable(self->fd))
+	if (!device_injectable(self->fd))
 		SKIP(return, "the module has no injection points");
 	ASSERT_LE(0, other);
 	EXPECT_EQ(0, mirror_stop_at(self->fd, TEST_MIRROR_BEGUN, 0));
@@ -2859,9 +2725,9 @@ static void make_disk(void)
 		return;
 	snprintf(loop_dir, sizeof(loop_dir), "%s.d", loop_image);
 	if (!ftruncate(fd, 64 << 20) && !mkdir(loop_dir, 0700)) {
-		/* busybox makes ext2 only, which ext4 takes as well. */
+		/* busybox has a mke2fs of its own, and in its shell that wins. */
 		snprintf(line, sizeof(line),
-			 "{ modprobe loop; { mke2fs -q -F -t ext4 %s || mke2fs -F %s; } && mount -t ext4 -o loop %s %s; } >/dev/null 2>&1",
+			 "{ modprobe loop; { mkfs.ext4 -q -F %s || mke2fs -F %s; } && mount -t ext4 -o loop %s %s; } >/dev/null 2>&1",
 			 loop_image, loop_image, loop_image, loop_dir);
 		loop_mounted = !system(line);
 	}
@@ -2950,33 +2816,11 @@ static void prepare(void)
 	find_disk();
 }
 
-static void skip_all(const char *reason)
-{
-	ksft_print_header();
-	ksft_exit_skip("%s\n", reason);
-}
-
-static void require_device(void)
-{
-	int fd;
-
-	if (geteuid())
-		skip_all("must be run as root");
-	if (access(DEVICE, F_OK) &&
-	    (system("modprobe " MODULE " >/dev/null 2>&1") ||
-	     !eventually(!access(DEVICE, F_OK))))
-		skip_all("no " DEVICE ": needs CONFIG_TEST_MMU_RANGE_MIRROR");
-	fd = device_open();
-	if (fd < 0)
-		skip_all("cannot open " DEVICE);
-	close(fd);
-}
-
 int main(int argc, char **argv)
 {
 	page_size = sysconf(_SC_PAGESIZE);
 	sched_getaffinity(0, sizeof(cpus), &cpus);
-	require_device();
+	require_device(DEVICE, MODULE, "CONFIG_TEST_MMU_RANGE_MIRROR");
 	prepare();
 	return test_harness_run(argc, argv);
 }

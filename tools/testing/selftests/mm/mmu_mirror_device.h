@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The commands of the test device of mm/mmu_range_mirror.c, as functions. They
+ * return the ioctl's result, or a negative errno.
+ */
+#ifndef _MMU_MIRROR_DEVICE_H
+#define _MMU_MIRROR_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <lib/test_mmu_range_mirror_uapi.h>
+
+#define DEVICE		"/dev/test_mmu_range_mirror"
+#define MODULE		"test_mmu_range_mirror"
+
+int device_open(void);
+long device_command(int fd, unsigned long cmd, void *arg);
+bool device_injectable(int fd);
+
+long mirror_open(int fd, const void *addr, size_t length, unsigned int kind,
+		 unsigned int flags);
+long mirror_close(int fd);
+long mirror_populate(int fd, const void *addr, size_t length);
+long mirror_fill(int fd);
+long mirror_io(int fd, unsigned long cmd, const void *addr, void *data,
+	       size_t size);
+/* Eight bytes: 0, or a negative errno. */
+long mirror_read(int fd, const void *addr, uint64_t *value);
+long mirror_write(int fd, const void *addr, uint64_t value);
+/* How many entries there are. A read of what is absent would ask for a fill. */
+long mirror_mapped(int fd, const void *addr, size_t length);
+bool mirror_reaches(int fd, const void *addr);
+struct test_mirror_stats mirror_stats(int fd);
+
+long mirror_release(int fd);
+long mirror_holding(int fd);
+long mirror_stop_at(int fd, enum test_mirror_point point, int times);
+bool mirror_stopped(int fd, enum test_mirror_point point);
+
+#endif /* _MMU_MIRROR_DEVICE_H */
