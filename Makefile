@@ -7,9 +7,11 @@
 TIERS := lab static litmus kunit stock build debug guest
 N ?= 200
 
-export N
+MINUTES ?= 25
 
-LONG := mutants repeat package series
+export N MINUTES
+
+LONG := mutants repeat package series soak
 
 .PHONY: help run module deb install bench docs series check clean \
 	$(TIERS:%=check-%) $(LONG:%=check-%)
@@ -39,6 +41,7 @@ help:
 	@echo '  check-mutants  the tests against small wrong changes           30 min'
 	@echo '  check-repeat   the races of check-debug, N times (N=200)        1 hour'
 	@echo '  check-package  the package in a new Debian 12 and 13           30 min'
+	@echo '  check-soak     rings and windows, disturbed (MINUTES=25)      30 min'
 	@echo '  check-series   each commit of the series, built   8 min; 22 the first time'
 	@echo
 	@echo '  clean          remove what was built (not what was downloaded)'

@@ -24,6 +24,7 @@ run() {
 	repeat) "$LAB/selftest.sh" debug-6.12 "${N:-200}" ;;
 	build) "$LAB/both.sh" ;;
 	guest) "$LAB/run/run.sh" smoke ;;
+	soak) "$LAB/run/run.sh" soak ;;
 	mutants) "$LAB/mutants.sh" ;;
 	package) "$LAB/package-check.sh" ;;
 	series) "$LAB/series-check.sh" ;;

@@ -101,6 +101,18 @@ BUG: sleeping function called from invalid context at mm/slab.c:1
 BUG: Bad page state in process test  pfn:01234
 Kernel panic - not syncing: sysrq triggered crash
 END
+complains 0 "memory that ran out" <<'END'
+[    1.0] awk invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0
+[    1.0] Call Trace:
+[    1.0] oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),task=awk,pid=5
+[    1.0] Memory cgroup out of memory: Killed process 5 (awk)
+END
+complains 1 "what follows it" <<'END'
+[    1.0] awk invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0
+[    1.0] Call Trace:
+[    1.0] oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),task=awk,pid=5
+[    1.0] Call Trace:
+END
 complains 0 "a race of the kernel's own" <<'END'
 [    1.0] ==================================================================
 [    1.0] BUG: KCSAN: data-race in hrtimer_wakeup / usleep_range_state

@@ -26,6 +26,11 @@ function flush_race() {
 
 { sub(/\r$/, "") }
 
+# Where it ran out of memory, as some tests have it do, it says so with a stack.
+/invoked oom-killer/ { out_of_memory = 1 }
+/oom-kill:|[Oo]ut of memory/ { out_of_memory = 0 }
+out_of_memory && /Call Trace:/ { next }
+
 # What it says about the processor that QEMU gave it.
 /admin-guide\/hw-vuln/ { next }
 

@@ -3,7 +3,7 @@
 #
 # lab/run/gates.sh
 #
-# Tests of lab/run/report.awk: the results of a run in which all is well pass,
+# Tests of lab/run/report.awk and lab/run/soak.awk: the results of a run in which all is well pass,
 # and the same results with any one thing wrong do not, for that reason.
 
 # shellcheck source=lab/env.sh
@@ -51,14 +51,14 @@ all_well() {
 gate() {
 	count=$((count + 1))
 	sed "$2" "$out/well" >"$out/results"
-	if "$LAB/run/report.awk" -v expected="$phases" -v wanted=64 \
+	if "$LAB/run/$judge" -v expected="$phases" -v wanted=64 -v minutes=1 \
 		-v accel=tcg "$out/results" >"$out/report" 2>&1; then
 		got=
 	else
 		got=yes
 	fi
 	if [ -n "${3:-}" ]; then
-		grep -q "^FAILED: .*$3" "$out/report" || got=other
+		grep -qE "^(FAILED:|not ok) .*$3" "$out/report" || got=other
 		want=yes
 	else
 		want=
@@ -72,6 +72,7 @@ gate() {
 	fi
 }
 
+judge=report.awk
 all_well >"$out/well"
 echo "KTAP version 1"
 gate "all is well" ""
@@ -125,5 +126,35 @@ gate "an error" "1s/^/error no guest\n/" "no guest"
 gate "the guest panicked" "/^guest /d" "the guest ended well"
 gate "no end" "/^end$/d" "came to its end"
 gate "no results" d "came to its end"
+
+soaked() {
+	mode=1
+	for phase in $phases; do
+		snapshot before 7
+		echo "$phase 1 disturber testpmd kind=$phase done=3"
+		echo "$phase 1 disturber ringflip flips=3 to=100 from=100"
+		snapshot after 2000007
+	done
+	echo "juggle 1 windows flips=3 reads=3 misses=0 live=3 stale=0"
+	echo "canary pages=8 stale=0"
+	echo end
+}
+
+judge=soak.awk
+phases="pageout owner_dies"
+soaked >"$out/well"
+gate "all is well in a soak" ""
+gate "a soak without a phase" "/^owner_dies/d" "owner_dies: took place"
+gate "too few sections" "s/mirrored=2000007/mirrored=207/" "1200 sections"
+gate "too few live pages" "s/:2000007/:207/g" "2400 invalidations"
+gate "a stale read" "/windows/s/stale=0/stale=1/" "page that was gone"
+gate "a stale write" "/^canary/s/stale=0/stale=1/" "page that was gone"
+gate "no canary" "/^canary/d" "page that was gone"
+gate "no windows of the device" "/windows/d" "test device were read"
+gate "no packets" "/ringflip/d" "packets were verified"
+gate "a splat in a soak" "s/^pageout 1 after splats 0/pageout 1 after splats 3/" \
+	"did not complain"
+gate "an error in a soak" "1s/^/error no client\n/" "no client"
+gate "no end of a soak" "/^end$/d" "came to its end"
 echo "1..$count"
 [ -z "$failed" ]

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# /test.sh of `make run`: clients of vhost-net move data while their rings are
+# /test.sh of `make run` and `make soak`: clients of vhost-net move data while their rings are
 # disturbed, first through mirrored rings and then through uaccess. What the
 # kernel's counters say before and after goes to stdout, in lines of
 # "PHASE MODE ..."; lab/run/report.awk makes the tables and the verdict.
@@ -85,6 +85,8 @@ disturb() {
 	migrate) period=20000 ;;
 	thp) period=30000 ;;
 	esac
+	# Nothing is to be compared then.
+	[ -z "$MINUTES" ] || period=3000
 	# The last word on each queue, which is a list of ranges.
 	# shellcheck disable=SC2046
 	/usr/bin/disturb "$PHASE" "$1" "$period" $(awk '
@@ -259,14 +261,23 @@ echo 512M >/sys/block/zram0/disksize
 mkswap /dev/zram0 >/dev/null
 swapon /dev/zram0
 
+[ -z "$MINUTES" ] || {
+	# shellcheck source=/dev/null
+	. /soak.sh
+	prepare_soak
+}
 for client in $CLIENTS; do
 	"start_$client"
 done
 say "clients up after $(cut -d' ' -f1 /proc/uptime) s"
-# shellcheck disable=SC2153
-for name in $PHASES; do
-	phase "$name"
-done
+if [ -n "$MINUTES" ]; then
+	soak
+else
+	# shellcheck disable=SC2153
+	for name in $PHASES; do
+		phase "$name"
+	done
+fi
 for client in $CLIENTS; do
 	"stop_$client"
 done

@@ -1,18 +1,22 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/run/run.sh [smoke]
+# lab/run/run.sh [smoke|soak]
 #
 # Boot the stock kernel with our modules and let real clients of vhost-net move
 # data over mirrored rings while the rings are disturbed. Prints a table for
 # each phase, and fails unless everything went as it must. With "smoke" only
-# one nested guest, undisturbed and swapped out, as KTAP.
+# one nested guest, undisturbed and swapped out, as KTAP. With "soak" testpmd
+# only, for MINUTES (25), disturbed in more ways (lab/run/soak.sh).
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/../env.sh"
 
 RUN=$LAB/run
 mode=${1:-run}
+# The windows that soak juggles are the test device's.
+modules=plain
+minutes=
 out=$CACHE/build/run-$mode
 root=$out/root
 mkdir -p "$out"
@@ -31,13 +35,22 @@ smoke)
 	limit=300
 	ktap=1
 	;;
+soak)
+	clients=testpmd
+	phases="pageout migrate thp reclaim cpus freeze owner_dies owner_starves"
+	minutes=${MINUTES:-25}
+	limit=$((minutes * 60 + 300))
+	ktap=1
+	modules=stock
+	need dpdk-dev
+	;;
 *)
-	die "usage: lab/run/run.sh [smoke]"
+	die "usage: lab/run/run.sh [smoke|soak]"
 	;;
 esac
 locked "run-$mode"
 need gcc libc6-dev linux-libc-dev qemu-system-x86 cpio rsync
-"$LAB/modules.sh" plain >/dev/null
+"$LAB/modules.sh" "$modules" >/dev/null
 
 # firmware NAME: where the distribution keeps it.
 firmware() {
@@ -65,7 +78,7 @@ machine_root() {
 	rm -rf "$root"
 	# Each is an option and its value.
 	# shellcheck disable=SC2046
-	"$LAB/root.sh" -r "$root" -k plain -M zram -M tun -M vhost_net \
+	"$LAB/root.sh" -r "$root" -k "$modules" -M zram -M tun -M vhost_net \
 		-m kvm_amd -m kvm_intel -b qemu-system-x86_64 \
 		$(firmware bios-256k.bin) $(firmware kvmvapic.bin) \
 		$(firmware linuxboot_dma.bin) $(firmware linuxboot.bin)
@@ -76,7 +89,7 @@ machine_root() {
 	install -m 755 "$LAB/splat.awk" "$root/usr/bin/splat.awk"
 	install -m 755 "$RUN/machine.sh" "$root/test.sh"
 	drivers=
-	[ "$mode" != run ] || {
+	[ "$mode" = smoke ] || {
 		gcc -O2 -Wall -Wextra -static -o "$root/usr/bin/ringflip" \
 			-I"$REPO/tools/testing/selftests/vhost" "$RUN/ringflip.c" \
 			"$REPO/tools/testing/selftests/vhost/client.c"
@@ -88,12 +101,27 @@ machine_root() {
 		done
 		"$LAB/root.sh" -r "$root" -b dpdk-testpmd
 	}
+	[ "$mode" != soak ] || soak_root
 	cat >"$root/etc/run.conf" <<END
+MINUTES="$minutes"
 CLIENTS="$clients"
 PHASES="$phases"
 SECONDS_EACH=3
 TESTPMD_DRIVERS="$drivers"
 END
+}
+
+soak_root() {
+	mm=$REPO/tools/testing/selftests/mm
+	tree=$("$LAB/tree.sh" 6.12)
+	"$LAB/root.sh" -r "$root" -k "$modules" -m test_mmu_range_mirror
+	gcc -O2 -Wall -Wextra -static -o "$root/usr/bin/canary" \
+		"$RUN/canary.c"
+	gcc -O2 -Wall -Wextra -static -pthread -o "$root/usr/bin/juggle" \
+		-I"$mm" -I"$REPO" -I"$tree/tools/testing/selftests/mm" \
+		"$RUN/juggle.c" "$tree/tools/testing/selftests/mm/mmu_mirror_device.c" \
+		"$tree/tools/testing/selftests/mm/mmu_mirror_util.c"
+	install -m 644 "$RUN/soak.sh" "$root/soak.sh"
 }
 
 # KVM in KVM has to be allowed; TCG always has it.
@@ -104,17 +132,22 @@ nested() {
 }
 
 machine_root
-guest_root
+[ "$mode" = soak ] || guest_root
 rm -f "$out/console"
 # What machine.sh says of its progress.
 tail --pid=$$ -n +1 -F "$out/console" 2>/dev/null |
 	sed -nu 's/^run: \([^\r]*\).*/lab: \1/p' >&2 &
 nested || export ACCEL="${ACCEL:-tcg}"
 status=0
-"$LAB/boot.sh" -k plain -r "$root" -o "$out" -m 3072 -t "$limit" \
+"$LAB/boot.sh" -k "$modules" -r "$root" -o "$out" -m 3072 -t "$limit" \
 	-i ext4 -c EPYC-Rome,+svm,+npt >"$out/boot.log" || status=$?
 [ -n "$ktap" ] || cat "$out/boot.log"
 accel=$(sed -n 's/^# .* under \([a-z]*\),.*/\1/p' "$out/boot.log")
+if [ "$mode" = soak ]; then
+	"$RUN/soak.awk" -v expected="$phases juggle" -v minutes="$minutes" \
+		-v accel="$accel" "$out/results" || status=1
+	exit "$status"
+fi
 "$RUN/report.awk" -v expected="$phases" -v wanted=64 -v accel="$accel" \
 	-v ktap="$ktap" "$out/results" || status=1
 exit "$status"
