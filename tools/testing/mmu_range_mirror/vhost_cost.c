@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a packet costs vhost-net's worker with and without windows, and a bit of
+ * What a packet costs vhost-net's worker by windows and by uaccess, and a bit of
  * the dirty log: nanoseconds that it ran, in rounds that take turns. Meant for a
  * virtual machine with one CPU whose clock counts instructions.
  *
- *	vhost_cost ROUNDS
+ *	vhost_cost ROUNDS		with windows and without
+ *	vhost_cost ROUNDS hidden	with windows in which every access misses,
+ *					and without
  *
- * A line of the output is what was measured, how, the median, and the quartiles.
+ * A line of the output is what was measured, how, the median, the quartiles, and
+ * for a ratio what it should be at least.
  */
 #include <dirent.h>
 #include <err.h>
@@ -40,6 +43,18 @@ static void report(const char *what, const char *how, double *values, int n)
 	qsort(values, n, sizeof(*values), by_value);
 	printf("%s\t%s\t%.2f\t%.2f\t%.2f\n", what, how, values[n / 2],
 	       values[n / 4], values[n * 3 / 4]);
+}
+
+static void report_ratio(const char *what, double *one, double *other, int n,
+			 const char *at_least)
+{
+	static double ratio[MAX_ROUNDS];
+
+	for (int round = 0; round < n; round++)
+		ratio[round] = one[round] / other[round];
+	qsort(ratio, n, sizeof(*ratio), by_value);
+	printf("%s\tratio\t%.3f\t%.3f\t%.3f\t%s\n", what, ratio[n / 2],
+	       ratio[n / 4], ratio[n * 3 / 4], at_least);
 }
 
 static void check(int ret)
@@ -113,7 +128,7 @@ static void one_round(struct client *c, void *log, int mode, int round)
 
 	check(ring_mirror_set(mode & MIRRORED));
 	check(client_set_log(c, mode & LOGGED ? log : NULL));
-	if (mode & MIRRORED)
+	if (mode & MIRRORED && !c->config.secret)
 		check(client_warm_up(c));
 	else
 		check(client_round(c, c->num));
@@ -137,42 +152,75 @@ static void one_round(struct client *c, void *log, int mode, int round)
 	bits[mode][round] = bits_logged() - before;
 }
 
-int main(int argc, char **argv)
+static void with_windows(struct client *c, int nr_rounds)
 {
 	static const char * const how[] = { "uaccess", "mirrored" };
-	static double cost[2][MAX_ROUNDS], ratio[MAX_ROUNDS];
-	int nr_rounds = argc == 2 ? atoi(argv[1]) : 0;
-	struct client_config config = { };
-	const char *reason = why_skip();
-	struct client c;
-	void *log;
+	static double cost[2][MAX_ROUNDS];
+	void *log = client_alloc_log(c, -1);
 
-	if (nr_rounds < 1 || nr_rounds > MAX_ROUNDS)
-		errx(2, "usage: vhost_cost ROUNDS, at most %d", MAX_ROUNDS);
-	if (reason)
-		errx(4, "%s", reason);
-	check(client_open(&c, &config));
-	log = client_alloc_log(&c, -1);
 	if (!log)
-		return 1;
+		exit(1);
 	/* The first is for the caches, and for the mirror to be made. */
 	for (int mode = NR_MODES - 1; mode >= 0; mode--)
-		one_round(&c, log, mode, 0);
+		one_round(c, log, mode, 0);
 	for (int round = 0; round < nr_rounds; round++) {
 		for (int mode = 0; mode < NR_MODES; mode++)
-			one_round(&c, log, (mode + round) % NR_MODES, round);
+			one_round(c, log, (mode + round) % NR_MODES, round);
 		for (int on = 0; on < 2; on++)
 			cost[on][round] = (single[on | LOGGED][round] -
 					   single[on][round]) /
 					  bits[on | LOGGED][round];
-		ratio[round] = cost[0][round] / cost[1][round];
 	}
+	report_ratio("a logged bit, uaccess to mirrored", cost[0], cost[1],
+		     nr_rounds, "5");
 	for (int on = 0; on < 2; on++) {
 		report("packet received", how[on], rx[on], nr_rounds);
 		report("packet sent", how[on], tx[on], nr_rounds);
 		report("bit logged", how[on], cost[on], nr_rounds);
 	}
-	report("a logged bit, uaccess to mirrored", "ratio", ratio, nr_rounds);
+}
+
+static void with_misses(struct client *c, int nr_rounds)
+{
+	struct stats stats;
+
+	for (int mode = MIRRORED; mode >= 0; mode--)
+		one_round(c, NULL, mode, 0);
+	for (int round = 0; round < nr_rounds; round++) {
+		one_round(c, NULL, round & 1, round);
+		one_round(c, NULL, !(round & 1), round);
+	}
+	check(stats_read(&stats, ANY, ANY, ANY));
+	if (stats.mirrored)
+		errx(1, "%lu accesses did not miss", stats.mirrored);
+	report_ratio("packet received, uaccess to missed", rx[0], rx[MIRRORED],
+		     nr_rounds, "0.95");
+	report_ratio("packet sent, uaccess to missed", tx[0], tx[MIRRORED],
+		     nr_rounds, "0.95");
+	report("packet received", "missed", rx[MIRRORED], nr_rounds);
+	report("packet sent", "missed", tx[MIRRORED], nr_rounds);
+}
+
+int main(int argc, char **argv)
+{
+	int nr_rounds = argc > 1 ? atoi(argv[1]) : 0;
+	struct client_config config = {
+		.secret = argc == 3 && !strcmp(argv[2], "hidden"),
+	};
+	const char *reason = why_skip();
+	struct client c;
+
+	if (nr_rounds < 1 || nr_rounds > MAX_ROUNDS ||
+	    argc != 2 + config.secret)
+		errx(2, "usage: vhost_cost ROUNDS [hidden], at most %d rounds",
+		     MAX_ROUNDS);
+	if (reason)
+		errx(4, "%s", reason);
+	check(client_open(&c, &config));
+	if (config.secret)
+		with_misses(&c, nr_rounds);
+	else
+		with_windows(&c, nr_rounds);
 	client_close(&c);
 	return 0;
 }

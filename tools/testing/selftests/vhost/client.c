@@ -26,6 +26,10 @@
 
 #include "client.h"
 
+#ifndef __NR_memfd_secret
+#define __NR_memfd_secret 447
+#endif
+
 #define STATS_FILE "/sys/kernel/debug/vhost_ring_mirror"
 #define PARAM_FILE "/sys/module/vhost/parameters/ring_mirror"
 
@@ -201,8 +205,9 @@ static int alloc_memory(struct client *c)
 	int fd = -1;
 
 	c->mem_size = parts + NR_QUEUES * bufs + c->config.extra;
-	if (c->config.memfd) {
-		fd = memfd_create("vhost-client", 0);
+	if (c->config.memfd || c->config.secret) {
+		fd = c->config.secret ? syscall(__NR_memfd_secret, 0) :
+					memfd_create("vhost-client", 0);
 		if (fd < 0 || ftruncate(fd, c->mem_size))
 			return fail("memfd");
 		flags = MAP_SHARED;

@@ -44,6 +44,7 @@ enum part { DESC, AVAIL, USED, NR_PARTS, LOG = NR_PARTS };
  * @features: beyond VIRTIO_F_VERSION_1
  * @skew: bytes to put the descriptors beyond their alignment
  * @memfd: all memory is a shared mapping of a memfd, not anonymous
+ * @secret: of a memfd_secret, which no window can show
  * @kthread: the worker is a kernel thread, not a thread of this process
  * @extra: bytes of memory beyond what the client itself uses
  * @guest_base: guest address of the memory, if there is no IOTLB
@@ -54,6 +55,7 @@ struct client_config {
 	uint64_t features;
 	size_t skew;
 	bool memfd;
+	bool secret;
 	bool kthread;
 	size_t extra;
 	uint64_t guest_base;
