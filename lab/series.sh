@@ -40,7 +40,8 @@ export GIT_CONFIG_GLOBAL GIT_CONFIG_NOSYSTEM GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL \
 	GIT_COMMITTER_DATE
 
 # The patches, one file of the kernel each: "PATCH:FILE", and where its hunks are.
-for patch in "$REPO/patches/$base"/*.patch "$series/$base"/*.patch; do
+for patch in "$REPO/patches/$base"/*.patch "$series/$base"/*.patch \
+	"$series"/*.patch; do
 	id=$(basename "$patch" .patch)
 	case $id in
 	[0-9]*) id=${id%%-*} ;;
@@ -108,6 +109,26 @@ for_base() {
 	' "$1"
 }
 
+# ours FILE: as it is here, or without what a later commit of it brings.
+ours() {
+	mkdir -p "$(dirname "$1")"
+	cp -p "$REPO/$1" "$1"
+	while read -r later; do
+		[ -z "$later" ] || patch -R -p1 -s -F0 --no-backup-if-mismatch \
+			-i "$later" >&2 || die "$1 is not what $later is for"
+	done <<-END
+		$(awk -v commits="$work/commits" -v commit="$commit" -v file="$1" '
+		BEGIN {
+			while ((getline line <commits) > 0)
+				nr[line] = ++n
+		}
+		nr[$1] > nr[commit] && $2 ~ /:/ &&
+			substr($2, index($2, ":") + 1) == file { print $3 }
+		' "$work/claimed")
+	END
+	for_base "$1"
+}
+
 # A repository of what the series changes, and of nothing else.
 cd "$work/repo" || exit
 git init -q -b series
@@ -125,14 +146,13 @@ awk '$1 != "-" && !seen[$1]++ { print $1 }' "$work/table" >"$work/commits"
 while read -r commit; do
 	awk -v commit="$commit" '$1 == commit' "$work/claimed" >"$work/parts"
 	while read -r _ key part; do
-		if [ "$key" != "$part" ]; then
+		file=${key#*:}
+		if [ -f "$REPO/$file" ]; then
+			ours "$file"
+		else
 			patch -p1 -s -F0 --no-backup-if-mismatch -i "$part" >&2 ||
 				die "$key does not apply to $base in $commit"
-			continue
 		fi
-		mkdir -p "$(dirname "$key")"
-		cp -p "$REPO/$key" "$key"
-		for_base "$key"
 	done <"$work/parts"
 	git add -A -f
 	git commit -q -F "$series/$commit.txt"
