@@ -11,7 +11,7 @@ MINUTES ?= 25
 
 export N MINUTES
 
-LONG := mutants repeat package series soak
+LONG := mutants repeat package series soak mm
 
 .PHONY: help run module deb install bench docs series check clean \
 	$(TIERS:%=check-%) $(LONG:%=check-%)
@@ -41,6 +41,7 @@ help:
 	@echo '  check-mutants  the tests against small wrong changes           30 min'
 	@echo '  check-repeat   the races of check-debug, N times (N=200)        1 hour'
 	@echo '  check-package  the package in a new Debian 12 and 13           30 min'
+	@echo "  check-mm       the kernel's own tests of mm, on mirrored processes"
 	@echo '  check-soak     rings and windows, disturbed (MINUTES=25)      30 min'
 	@echo '  check-series   each commit of the series, built   8 min; 22 the first time'
 	@echo

@@ -25,6 +25,7 @@ run() {
 	build) "$LAB/both.sh" ;;
 	guest) "$LAB/run/run.sh" smoke ;;
 	soak) "$LAB/run/run.sh" soak ;;
+	mm) "$LAB/mm/mm.sh" ;;
 	mutants) "$LAB/mutants.sh" ;;
 	package) "$LAB/package-check.sh" ;;
 	series) "$LAB/series-check.sh" ;;

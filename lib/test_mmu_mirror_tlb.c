@@ -48,7 +48,7 @@
 #define TEST_MAX_LENGTH		SZ_1G
 #define TEST_OPEN_FLAGS		(TEST_TLB_SHADOW | TEST_TLB_NO_HOOK | \
 				 TEST_TLB_EARLY | TEST_TLB_DIRECT | \
-				 TEST_TLB_YOUNG)
+				 TEST_TLB_YOUNG | TEST_TLB_ANY_SIZE)
 #define TEST_RUN_FLAGS		(TEST_TLB_WRITE | TEST_TLB_ASYNC | \
 				 TEST_TLB_NO_FAULT | TEST_TLB_CHECK)
 
@@ -849,19 +849,22 @@ static int test_add_range(struct test_device *dev, unsigned long start,
 			  unsigned long length)
 {
 	struct test_range *range;
-	unsigned long end;
+	unsigned long end, npages;
 	int ret;
 
 	if (dev->nr_ranges == TEST_TLB_RANGES_MAX)
 		return -ENOSPC;
 	if (check_add_overflow(start, length, &end))
 		return -EOVERFLOW;
-	if (end <= dev->mm->task_size && length > TEST_MAX_LENGTH)
+	if (end <= dev->mm->task_size && length > TEST_MAX_LENGTH &&
+	    !(dev->flags & TEST_TLB_ANY_SIZE))
 		return -E2BIG;
 	if (test_overlaps(dev, start, end))
 		return -EEXIST;
-	range = test_alloc_range(dev, min_t(unsigned long, length,
-					    TEST_MAX_LENGTH) >> PAGE_SHIFT);
+	npages = min_t(unsigned long, length, TEST_MAX_LENGTH) >> PAGE_SHIFT;
+	if (dev->flags & TEST_TLB_ANY_SIZE)
+		npages = 0;
+	range = test_alloc_range(dev, npages);
 	if (!range)
 		return -ENOMEM;
 	ret = mmu_range_mirror_insert(&range->mirror, dev->mm, start, length,
@@ -1037,6 +1040,10 @@ static bool test_open_valid(const struct test_tlb_open *arg)
 		return false;
 	if ((arg->flags & TEST_TLB_SHADOW) && (arg->flags & ats))
 		return false;
+	/* Those have a table of the range. */
+	if ((arg->flags & TEST_TLB_ANY_SIZE) &&
+	    (arg->flags & (TEST_TLB_SHADOW | TEST_TLB_YOUNG)))
+		return false;
 	return arg->flush_us <= TEST_TLB_FLUSH_MAX_US &&
 	       arg->full_ranges <= MMU_MIRROR_GATHER_MAX;
 }
@@ -1126,6 +1133,8 @@ static bool test_run_valid(struct test_device *dev,
 	if ((run->flags & ~TEST_RUN_FLAGS) || run->error ||
 	    (!run->accesses && !(run->flags & TEST_TLB_ASYNC)))
 		return false;
+	if ((run->flags & TEST_TLB_CHECK) && (dev->flags & TEST_TLB_ANY_SIZE))
+		return false;
 	if ((run->flags & TEST_TLB_WRITE) &&
 	    ((run->flags & TEST_TLB_CHECK) ||
 	     (dev->flags & (TEST_TLB_NO_HOOK | TEST_TLB_EARLY))))
@@ -1184,7 +1193,8 @@ static long test_ioctl_floor(struct test_device *dev, void __user *uarg)
 	    !PAGE_ALIGNED(arg.start | arg.length))
 		return -EINVAL;
 	range = test_find(dev, arg.start);
-	if (!range || arg.length > range->mirror.end - arg.start)
+	if (!range || arg.length > range->mirror.end - arg.start ||
+	    (dev->flags & TEST_TLB_ANY_SIZE))
 		return -EINVAL;
 	first = test_index(range, arg.start);
 	spin_lock(&dev->lock);

@@ -31,6 +31,11 @@
 #define TEST_TLB_DIRECT		0x08U
 /* Tell reclaim which pages the device uses. */
 #define TEST_TLB_YOUNG		0x10U
+/*
+ * Ranges of any size. What accesses find cannot be checked then: TEST_TLB_CHECK
+ * and TEST_TLB_IOC_FLOOR are -EINVAL.
+ */
+#define TEST_TLB_ANY_SIZE	0x20U
 
 #define TEST_TLB_FLUSH_MAX_US	10000U
 

@@ -321,7 +321,11 @@ TEST_F(arguments, open)
 	EXPECT_EQ(-EINVAL, tlb_open(fd, top, 2 * page_size, 0));
 	EXPECT_EQ(-EOVERFLOW, tlb_open(fd, self->addr, -page_size, 0));
 	EXPECT_EQ(-E2BIG, tlb_open(fd, self->addr, (1UL << 30) + page_size, 0));
-	EXPECT_EQ(-EINVAL, tlb_open(fd, self->addr, page_size, 0x20));
+	EXPECT_EQ(-EINVAL, tlb_open(fd, self->addr, page_size, 0x40));
+	EXPECT_EQ(-EINVAL, tlb_open(fd, self->addr, page_size,
+				    TEST_TLB_ANY_SIZE | TEST_TLB_SHADOW));
+	EXPECT_EQ(-EINVAL, tlb_open(fd, self->addr, page_size,
+				    TEST_TLB_ANY_SIZE | TEST_TLB_YOUNG));
 	EXPECT_EQ(-EINVAL, tlb_open(fd, self->addr, page_size,
 				    TEST_TLB_SHADOW | TEST_TLB_NO_HOOK));
 	EXPECT_EQ(-EINVAL, tlb_open(fd, self->addr, page_size,
@@ -342,6 +346,21 @@ TEST_F(arguments, open)
 	EXPECT_EQ(0, tlb_open(fd, self->addr, page_size, 0));
 	EXPECT_EQ(-EBUSY, tlb_open(fd, self->addr, page_size, 0));
 	EXPECT_EQ(self->live + 1, tlb_stats(fd).live);
+}
+
+TEST_F(arguments, any_size)
+{
+	uint64_t value = 0;
+	int fd = self->fd;
+
+	ASSERT_EQ(0, tlb_open(fd, (void *)page_size,
+			      0x7ffffffff000 - page_size, TEST_TLB_ANY_SIZE));
+	EXPECT_EQ(-EINVAL, tlb_access(fd, self->addr, &value, TEST_TLB_CHECK));
+	EXPECT_EQ(-EINVAL, tlb_floor(fd, self->addr, page_size, 1, false));
+	EXPECT_EQ(0, tlb_read(fd, self->addr, &value));
+	EXPECT_TRUE(tlb_reaches(fd, self->addr));
+	EXPECT_EQ(0, madvise(self->addr, page_size, MADV_DONTNEED));
+	EXPECT_FALSE(tlb_reaches(fd, self->addr));
 }
 
 TEST_F(arguments, mirrors)

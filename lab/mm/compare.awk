@@ -1,0 +1,96 @@
+#!/usr/bin/awk -f
+# SPDX-License-Identifier: GPL-2.0
+#
+# compare.awk -v wanted="CATEGORY:NUMBER..." -v run="CATEGORY..." RESULTS
+#
+# What lab/mm/machine.sh wrote, as KTAP: each program of the kernel's tests, and
+# each result within it, has to be the same with mirrors as without, and in each
+# category so many programs have to pass.
+
+function remember(mode, what, verdict) {
+	if (!((what) in seen)) {
+		seen[what] = 1
+		order[++n] = what
+	}
+	result[mode, what] = result[mode, what] verdict " "
+}
+
+function demand(ok, what) {
+	print (ok ? "ok " : "not ok ") ++nr_demands " mm: " what
+	if (!ok)
+		failed = 1
+}
+
+{ sub(/\r$/, "") }
+$1 == "end" { ended = 1 }
+$1 != "PLAIN" && $1 != "MIRRORED" {
+	if ($2 == "PROCESS") {
+		if ($3 == "mirrored")
+			mirrored += $1
+		else
+			not_mirrored[++nr_not] = $0
+	}
+	next
+}
+{
+	mode = $1
+	category = $2
+	line = substr($0, length(mode) + length(category) + 3)
+}
+line ~ /^# running / {
+	program = line
+	sub(/^# running (bash )?(\.\/)?/, "", program)
+}
+# The program's own results, of which a number is no part.
+line ~ /^# (# )?(not )?ok [0-9]+/ {
+	verdict = line ~ /^# (# )?not ok/ ? "FAIL" : \
+		  line ~ /# SKIP/ ? "SKIP" : "PASS"
+	sub(/^# (# )?(not )?ok [0-9]+ */, "", line)
+	sub(/ *# SKIP.*/, "", line)
+	# Addresses, and how long it took.
+	gsub(/0x[0-9a-f]+|[0-9.]+ ?(ms|ns|us|s|MB\/s)/, "", line)
+	remember(mode, category ": " program ": " line, verdict)
+	inner[mode]++
+	next
+}
+line ~ /^(not )?ok [0-9]+/ {
+	verdict = line ~ /^not ok/ ? "FAIL" : line ~ /# SKIP/ ? "SKIP" : "PASS"
+	sub(/^(not )?ok [0-9]+ */, "", line)
+	sub(/ *# (SKIP|exit=).*/, "", line)
+	remember(mode, category ": " line, verdict)
+	whole[category ": " line] = 1
+	if (mode == "PLAIN" && verdict == "PASS")
+		passed[category]++
+}
+
+END {
+	print "KTAP version 1"
+	for (i = 1; i <= n; i++) {
+		what = order[i]
+		plain = result["PLAIN", what]
+		with = result["MIRRORED", what]
+		if (what in whole)
+			demand(plain == with, what ": " \
+			       (plain == with ? plain : "without mirrors " \
+				plain ", with " with))
+		else if (plain != with)
+			demand(0, what ": without mirrors " plain ", with " with)
+	}
+	printf "# %d results within programs without mirrors, %d with\n",
+		inner["PLAIN"], inner["MIRRORED"]
+	m = split(wanted, list)
+	for (i = 1; i <= m; i++) {
+		split(list[i], pair, ":")
+		if (index(" " run " ", " " pair[1] " "))
+			demand(passed[pair[1]] + 0 >= pair[2],
+			       sprintf("%s: %d programs pass, wanted %d", pair[1],
+				       passed[pair[1]], pair[2]))
+	}
+	printf "# %d processes were mirrored\n", mirrored
+	for (i = 1; i <= nr_not; i++)
+		print "# not mirrored: " not_mirrored[i]
+	demand(mirrored > 0, "processes were mirrored")
+	demand(ended, "the run came to its end")
+	print "1.." nr_demands
+	exit failed
+}
