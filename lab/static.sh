@@ -10,8 +10,10 @@
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
 
+# Python's library is what the scripts of coccinelle run in, and its package does
+# not depend on it.
 need git perl python3 shellcheck sparse gcc make libc6-dev liburcu-dev libck-dev \
-	coccinelle
+	coccinelle libpython3-dev
 out=$CACHE/build/check-static
 mkdir -p "$out"
 tree=$("$LAB/tree.sh" 7.3)

@@ -21,7 +21,10 @@
 #define PAGE_SHIFT		12
 #define PAGE_SIZE		(1UL << PAGE_SHIFT)
 #define offset_in_page(p)	((unsigned long)(p) & (PAGE_SIZE - 1))
+/* Newer uapi headers have it. */
+#ifndef __counted_by
 #define __counted_by(member)
+#endif
 #define EXPORT_SYMBOL_GPL(symbol)
 
 /*
