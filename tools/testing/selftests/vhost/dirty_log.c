@@ -261,9 +261,19 @@ static void close_logs(struct two_logs *two, struct client *c)
 	}
 }
 
+/* Whether bits were set through a window since there had been so many. */
+static bool mirrored_since(unsigned long mirrored)
+{
+	struct stats stats;
+
+	return stats_read(&stats, getpid(), ANY, LOG) ||
+	       stats.mirrored > mirrored;
+}
+
 /*
  * When the change is over, the old log is complete: but for an access by way of
- * uaccess that is under way, which has the old page pinned, window or not.
+ * uaccess that is under way, which has the old page pinned, window or not. The
+ * next change comes when the new log has been written to through a window.
  */
 static void change_logs(struct disturber *d)
 {
@@ -272,15 +282,18 @@ static void change_logs(struct disturber *d)
 	size_t size = d->c->mem_size / PAGE / 8 + sizeof(long);
 	int old = two->now;
 	char *log = two->at[old];
-	long long until;
+	long long until, deadline;
+	struct stats stats;
 
-	if (two->change(two, !old) || client_settle(d->c)) {
+	if (two->change(two, !old) || client_settle(d->c) ||
+	    stats_read(&stats, getpid(), ANY, LOG)) {
 		d->failed++;
 		return;
 	}
 	two->now = !old;
 	collect(d->c, log, two->seen);
 	until = now_ms() + 20;
+	deadline = until + PATIENCE_MS;
 	do {
 		for (size_t i = 0; i < size; i++)
 			if (log[offset + i]) {
@@ -288,7 +301,8 @@ static void change_logs(struct disturber *d)
 				d->failed++;
 			}
 		sched_yield();
-	} while (now_ms() < until && !d->failed);
+	} while (!d->failed && !d->stop && now_ms() < deadline &&
+		 (now_ms() < until || !mirrored_since(stats.mirrored)));
 	collect(d->c, two->at[!old], two->seen);
 }
 
