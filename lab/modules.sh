@@ -75,6 +75,7 @@ put() {
 config() {
 	echo "CONFIG_MMU_RANGE_MIRROR=m"
 	echo "CONFIG_MMU_MIRROR_TLB=m"
+	echo "CONFIG_MMU_RANGE_MIRROR_DEBUGFS=y"
 	[ -z "$base" ] || echo "CONFIG_VHOST_RING_MIRROR=y"
 	case $name in
 	plain|running) return ;;

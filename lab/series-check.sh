@@ -49,13 +49,16 @@ result() {
 	fi
 }
 
-# Programs have no READ_ONCE() and no BIT(), 6.12 has no kmalloc_obj().
+# Programs have no READ_ONCE() and no BIT(), 6.12 has no kmalloc_obj(), and the
+# kernel's trace headers have a style of their own.
 complaints() {
 	allow=$NOT_HEEDED
 	[ "$base" != 6.12 ] || allow=$allow,ALLOC_WITH_SIZEOF,ALLOC_WITH_MULTIPLY
 	(cd "$tree" && perl "$checkpatch" --no-tree --strict --terse --showfile \
 		--no-summary --show-types --ignore "$allow" "$1" 2>&1) |
-		grep -Ev 'tools/.*:(VOLATILE|BIT_MACRO):' || true
+		grep -Ev 'tools/.*:(VOLATILE|BIT_MACRO):' |
+		grep -Ev '^include/trace/.*:(PARENTHESIS_ALIGNMENT|OPEN_ENDED_LINE):' ||
+		true
 }
 
 # The source in a repository of the files that the series changes: the others

@@ -79,10 +79,14 @@ shell() {
 NOT_HEEDED=FILE_PATH_CHANGES,MISSING_SIGN_OFF,LINUX_VERSION_CODE
 NOT_HEEDED=$NOT_HEEDED,ALLOC_WITH_SIZEOF,ALLOC_WITH_MULTIPLY
 
+# How all of the kernel's trace headers are written.
+TRACE_STYLE='^include/trace/.*:(PARENTHESIS_ALIGNMENT|OPEN_ENDED_LINE):'
+
 checkpatch() {
 	(cd "$tree" && perl scripts/checkpatch.pl --strict --terse \
 		--no-summary --show-types --ignore "$NOT_HEEDED" "$@" \
-		2>/dev/null) | grep -v '_compat.h:.*CONSTANT_COMPARISON' || true
+		2>/dev/null) | grep -v '_compat.h:.*CONSTANT_COMPARISON' |
+		grep -Ev "$TRACE_STYLE" || true
 }
 
 # Programs have no READ_ONCE() and no BIT_ULL().

@@ -12,6 +12,9 @@
 #include <linux/module.h>
 #include <linux/string.h>
 
+#define CREATE_TRACE_POINTS
+#include <trace/events/mmu_mirror_tlb.h>
+
 /**
  * mmu_mirror_gather_init - begin to gather
  * @gather: on the caller's stack
@@ -148,12 +151,14 @@ void mmu_mirror_gather_flush(struct mmu_mirror_gather *gather)
 		atomic_long_inc(&tlb->nr_commands);
 		atomic_long_inc(&tlb->nr_full);
 		tlb_flush_all(tlb);
+		trace_mmu_mirror_flush(gather, true);
 	} else {
 		atomic_long_add(gather->nr, &tlb->nr_commands);
 		for (i = 0; i < gather->nr; i++)
 			tlb->ops->flush_range(tlb, gather->range[i].start,
 					      gather->range[i].end);
 		tlb->ops->sync(tlb);
+		trace_mmu_mirror_flush(gather, false);
 	}
 	mmu_mirror_gather_init(gather, tlb);
 }

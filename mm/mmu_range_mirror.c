@@ -12,6 +12,7 @@
 #include <kunit/visibility.h>
 #include <linux/bitops.h>
 #include <linux/cacheinfo.h>
+#include <linux/debugfs.h>
 #include <linux/highmem.h>
 #include <linux/init.h>
 #include <linux/kthread.h>
@@ -24,10 +25,14 @@
 #include <linux/rcupdate.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
 #include <linux/srcu.h>
 #include <linux/uaccess.h>
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/mmu_range_mirror.h>
 
 /* How often a lookup starts over before it reports a collision. */
 #define MIRROR_RETRIES		16
@@ -90,19 +95,24 @@ static bool mirror_drop(struct mmu_range_mirror *mirror,
 {
 	bool blockable = mmu_notifier_range_blockable(range);
 
-	if (!blockable && mirror->ops->wait && mirror->ops->wait_sleeps)
+	if (!blockable && mirror->ops->wait && mirror->ops->wait_sleeps) {
+		trace_mmu_mirror_invalidate(mirror, range, true);
 		return false;
+	}
 
 	inject(MMU_RANGE_MIRROR_NOTIFIED, mirror);
-	if (blockable || !mirror->lock.mutex)
+	if (blockable || !mirror->lock.mutex) {
 		mmu_range_mirror_lock(mirror);
-	else if (mutex_trylock(mirror->lock.mutex))
+	} else if (mutex_trylock(mirror->lock.mutex)) {
 		__acquire(mirror);
-	else
+	} else {
+		trace_mmu_mirror_invalidate(mirror, range, true);
 		return false;
+	}
 	mmu_interval_set_seq(&mirror->notifier, cur_seq);
 	mirror->ops->invalidate(mirror, range);
 	mmu_range_mirror_unlock(mirror);
+	trace_mmu_mirror_invalidate(mirror, range, false);
 	inject(MMU_RANGE_MIRROR_DROPPED, mirror);
 	return true;
 }
@@ -119,9 +129,15 @@ static bool mirror_waits(struct mmu_range_mirror *mirror)
 static void mirror_wait(struct mmu_range_mirror *mirror,
 			const struct mmu_notifier_range *range)
 {
+	u64 began = 0;
+
+	if (trace_mmu_mirror_wait_enabled())
+		began = ktime_get_ns();
 	mmu_range_mirror_flush_deferred(mirror);
 	if (mirror->ops->wait)
 		mirror->ops->wait(mirror, range);
+	if (began)
+		trace_mmu_mirror_wait(mirror, range, ktime_get_ns() - began);
 }
 
 #if MMU_RANGE_MIRROR_TWO_PASS
@@ -238,7 +254,7 @@ static void list_free(struct mmu_notifier *notifier)
 }
 
 /* Inside the core's SRCU section, which lockdep cannot be told from here. */
-#define for_each_member(mirror, which, first) \
+#define for_each_mirror(mirror, which, first) \
 	list_for_each_entry_rcu(mirror, first, which.node, true)
 
 /* Have the part of [start, end) that @mirror covers flushed, if there is one. */
@@ -270,7 +286,7 @@ static void hook_invalidate(struct mmu_notifier *notifier, struct mm_struct *mm,
 	struct mmu_mirror_gather gather;
 
 	mmu_mirror_gather_init(&gather, NULL);
-	for_each_member(mirror, hook, &to_list(notifier)->members)
+	for_each_mirror(mirror, hook, &to_list(notifier)->members)
 		mirror_flush_range(mirror, start, end, &gather);
 	mmu_mirror_gather_flush(&gather);
 }
@@ -280,7 +296,7 @@ static void hook_release(struct mmu_notifier *notifier, struct mm_struct *mm)
 {
 	struct mmu_range_mirror *mirror;
 
-	for_each_member(mirror, hook, &to_list(notifier)->members) {
+	for_each_mirror(mirror, hook, &to_list(notifier)->members) {
 		WRITE_ONCE(mirror->released, true);
 		if (mirror->ops->release)
 			mirror->ops->release(mirror);
@@ -301,7 +317,7 @@ static bool list_young(struct mmu_notifier *notifier, unsigned long start,
 	struct mmu_range_mirror *mirror;
 	bool young = false;
 
-	for_each_member(mirror, young, &to_list(notifier)->members) {
+	for_each_mirror(mirror, young, &to_list(notifier)->members) {
 		unsigned long from = max(start, mirror->start);
 		unsigned long to = min(end, mirror->end);
 
@@ -483,6 +499,34 @@ static int mirror_check_ops(const struct mmu_range_mirror_ops *ops,
 	return mmu_range_mirror_can_hook() ? 0 : -EOPNOTSUPP;
 }
 
+/* All mirrors, for whoever reads the list of them. */
+#ifdef CONFIG_MMU_RANGE_MIRROR_DEBUGFS
+static LIST_HEAD(listed);
+static DEFINE_SPINLOCK(listed_lock);	/* innermost: the list, and its readers */
+
+static void mirror_list(struct mmu_range_mirror *mirror)
+{
+	spin_lock(&listed_lock);
+	list_add_tail(&mirror->listed, &listed);
+	spin_unlock(&listed_lock);
+}
+
+static void mirror_unlist(struct mmu_range_mirror *mirror)
+{
+	spin_lock(&listed_lock);
+	list_del(&mirror->listed);
+	spin_unlock(&listed_lock);
+}
+#else
+static inline void mirror_list(struct mmu_range_mirror *mirror)
+{
+}
+
+static inline void mirror_unlist(struct mmu_range_mirror *mirror)
+{
+}
+#endif
+
 /**
  * mmu_range_mirror_insert - start to mirror a range of user memory
  * @mirror: the mirror; must stay until mmu_range_mirror_remove() has returned
@@ -561,6 +605,8 @@ int mmu_range_mirror_insert(struct mmu_range_mirror *mirror,
 		mirror_join_hook(mirror);
 	if (mirror->young.list)
 		mirror_join_young(mirror);
+	mirror_list(mirror);
+	trace_mmu_mirror_insert(mirror);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(mmu_range_mirror_insert);
@@ -582,10 +628,37 @@ EXPORT_SYMBOL_GPL(mmu_range_mirror_insert);
  */
 void mmu_range_mirror_remove(struct mmu_range_mirror *mirror)
 {
+	mirror_unlist(mirror);
 	mirror_leave(mirror);
 	mmu_interval_notifier_remove(&mirror->notifier);
+	trace_mmu_mirror_remove(mirror);
 }
 EXPORT_SYMBOL_GPL(mmu_range_mirror_remove);
+
+/**
+ * mmu_range_mirror_owner - whose memory is mirrored
+ * @mirror: a mirror; after its removal, only while something holds the mm
+ *
+ * For reporting: the process may be gone by the time somebody looks.
+ *
+ * Context: any.
+ * Return: the thread group, as the initial PID namespace has it; 0 once nobody
+ * has the address space any more, and without CONFIG_MEMCG, for want of knowing.
+ */
+pid_t mmu_range_mirror_owner(struct mmu_range_mirror *mirror)
+{
+	pid_t pid = 0;
+#ifdef CONFIG_MEMCG
+	struct task_struct *owner;
+
+	rcu_read_lock();
+	owner = rcu_dereference(mirror->notifier.mm->owner);
+	if (owner)
+		pid = task_tgid_nr(owner);
+	rcu_read_unlock();
+#endif
+	return pid;
+}
 
 /**
  * mmu_range_mirror_begin - begin a lookup of pages
@@ -633,6 +706,7 @@ void mmu_range_mirror_mark_dirty(struct mmu_range_mirror *mirror,
 	mmu_range_mirror_assert_held(mirror);
 	folio_mark_dirty(folio);
 	WRITE_ONCE(mirror->nr_dirtied, mirror->nr_dirtied + 1);
+	trace_mmu_mirror_dirty(mirror, folio);
 }
 EXPORT_SYMBOL_GPL(mmu_range_mirror_mark_dirty);
 
@@ -715,6 +789,9 @@ static long mirror_populate_batch(struct mmu_range_mirror *mirror,
 		if (mmu_range_mirror_retry(mirror, seq)) {
 			mmu_range_mirror_unlock(mirror);
 			put_pages(pages, got);
+			trace_mmu_mirror_collision(mirror, start, got,
+						   tries + 1, tries + 1 ==
+						   MIRROR_RETRIES);
 			continue;
 		}
 		for (i = 0; i < got && !ret; i++) {
@@ -726,6 +803,8 @@ static long mirror_populate_batch(struct mmu_range_mirror *mirror,
 		}
 		mmu_range_mirror_unlock(mirror);
 		put_pages(pages, got);
+		trace_mmu_mirror_populate(mirror, start, ret ? i - 1 : i,
+					  flags & FOLL_WRITE, ret);
 		return ret ?: got;
 	}
 	return -EAGAIN;
@@ -804,6 +883,7 @@ struct mmu_mirror_domain *mmu_mirror_domain_alloc(void)
 		goto free_domain;
 	if (!zalloc_cpumask_var(&domain->mask, GFP_KERNEL_ACCOUNT))
 		goto free_cpu;
+	domain->caller = __builtin_return_address(0);
 	return domain;
 
 free_cpu:
@@ -1114,8 +1194,14 @@ static long window_fill_batch(struct mmu_mirror_window *window,
 			window_install(window, index + i, pages[i]);
 		mmu_range_mirror_unlock(&window->mirror);
 		put_pages(pages, got);
-		if (!collided)
+		if (!collided) {
+			trace_mmu_mirror_populate(&window->mirror, addr, got,
+						  window->writable, 0);
 			return got;
+		}
+		trace_mmu_mirror_collision(&window->mirror, addr, got,
+					   tries + 1,
+					   tries + 1 == WINDOW_RETRIES);
 	}
 	return -EAGAIN;
 }
@@ -1136,10 +1222,9 @@ static unsigned long window_absent_run(struct mmu_mirror_window *window,
  * A window of up to WINDOW_FILL pages is filled whole. A larger one, such as a
  * log of all of a guest's memory, is filled where it is used.
  */
-static void window_fill_pages(struct mmu_mirror_window *window)
+static void window_fill_pages(struct mmu_mirror_window *window,
+			      unsigned long index)
 {
-	unsigned long index = round_down(READ_ONCE(window->missed),
-					 WINDOW_FILL);
 	unsigned long end = min(window->npages, index + WINDOW_FILL);
 
 	while (index < end) {
@@ -1170,21 +1255,33 @@ static void window_rest(struct mmu_mirror_window *window, bool installed)
 	WRITE_ONCE(window->hold_off, jiffies + window->backoff);
 }
 
+/* What made pages absent, or kept them so, up to now. */
+static unsigned long window_voided(struct mmu_mirror_window *window)
+{
+	return READ_ONCE(window->dropped_pages) +
+	       READ_ONCE(window->collisions);
+}
+
 static void window_fill(struct work_struct *work)
 {
 	struct mmu_mirror_window *window =
 		container_of(work, struct mmu_mirror_window, fill);
+	unsigned long index = round_down(READ_ONCE(window->missed),
+					 WINDOW_FILL);
 	struct mm_struct *mm = window->mirror.notifier.mm;
+	unsigned long voided = window_voided(window);
 	unsigned long before = window->installed;
 
 	/* The owner is exiting: there is nothing left to read. */
 	if (!mmget_not_zero(mm))
 		return;
 	kthread_use_mm(mm);
-	window_fill_pages(window);
+	window_fill_pages(window, index);
 	kthread_unuse_mm(mm);
 	/* Not the last mmput() here: exit_mmap() notifies, and may be long. */
 	mmput_async(mm);
+	WRITE_ONCE(window->looked_at, index);
+	WRITE_ONCE(window->looked_after, voided);
 	WRITE_ONCE(window->fills, window->fills + 1);
 	window_rest(window, window->installed != before);
 }
@@ -1320,6 +1417,197 @@ void mmu_mirror_window_close(struct mmu_mirror_window *window)
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_window_close);
 
+/**
+ * mmu_mirror_window_absence - why the page that was last missed is absent
+ * @window: the window
+ *
+ * For reporting, right after mmu_mirror_window_ptr() returned NULL for a page
+ * that is not mapped. What the window knows is of all its pages together: until
+ * the fill that the miss asked for has ended, one that cannot be mapped counts
+ * as invalidated if another one was.
+ *
+ * Context: any; the caller keeps the window from being freed.
+ * Return: the reason.
+ */
+enum mmu_mirror_absence
+mmu_mirror_window_absence(struct mmu_mirror_window *window)
+{
+	unsigned long page = READ_ONCE(window->missed);
+
+	if (!READ_ONCE(window->fills) ||
+	    round_down(page, WINDOW_FILL) != READ_ONCE(window->looked_at))
+		return MMU_MIRROR_UNFILLED;
+	if (window_voided(window) != READ_ONCE(window->looked_after))
+		return MMU_MIRROR_INVALIDATED;
+	return MMU_MIRROR_UNMAPPED;
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_window_absence);
+
+/**
+ * mmu_mirror_window_mapped - how many pages of a window are mapped
+ * @window: the window
+ *
+ * Context: any; the caller keeps the window from being freed.
+ * Return: the number of pages, by the counters of the moment.
+ */
+unsigned long mmu_mirror_window_mapped(struct mmu_mirror_window *window)
+{
+	unsigned long dropped = READ_ONCE(window->dropped_pages);
+
+	/* What was dropped had been installed, but the CPU may look earlier. */
+	return min(READ_ONCE(window->installed) - dropped, window->npages);
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_window_mapped);
+
+#ifdef CONFIG_MMU_RANGE_MIRROR_DEBUGFS
+/*
+ * The list of mirrors in debugfs. Mirrors come and go between two reads of it,
+ * and there may be a million: a reader's place is an entry of the list, without
+ * ops, before what it shows next.
+ */
+static struct dentry *listed_file;
+
+static struct mmu_range_mirror *listed_after(struct list_head *node)
+{
+	struct mmu_range_mirror *mirror;
+
+	for (node = node->next; node != &listed; node = node->next) {
+		mirror = list_entry(node, struct mmu_range_mirror, listed);
+		if (mirror->ops)
+			return mirror;
+	}
+	return NULL;
+}
+
+static void *listed_start(struct seq_file *seq, loff_t *pos)
+	__acquires(&listed_lock)
+{
+	struct mmu_range_mirror *place = seq->private;
+
+	spin_lock(&listed_lock);
+	if (!*pos)
+		return listed_after(&listed);
+	/* At the end it has none. */
+	return list_empty(&place->listed) ? NULL : listed_after(&place->listed);
+}
+
+static void *listed_next(struct seq_file *seq, void *v, loff_t *pos)
+{
+	struct mmu_range_mirror *mirror = v;
+
+	++*pos;
+	return listed_after(&mirror->listed);
+}
+
+static void listed_stop(struct seq_file *seq, void *v)
+	__releases(&listed_lock)
+{
+	struct mmu_range_mirror *place = seq->private;
+	struct mmu_range_mirror *mirror = v;
+
+	list_del_init(&place->listed);
+	if (mirror)
+		list_add_tail(&place->listed, &mirror->listed);
+	spin_unlock(&listed_lock);
+}
+
+static void listed_show_window(struct seq_file *seq,
+			       struct mmu_mirror_window *window)
+{
+	seq_printf(seq, " mapped=%lu fills=%lu collisions=%lu installed=%lu",
+		   mmu_mirror_window_mapped(window), READ_ONCE(window->fills),
+		   READ_ONCE(window->collisions), READ_ONCE(window->installed));
+}
+
+static void listed_show_tlb(struct seq_file *seq, struct mmu_mirror_tlb *tlb)
+{
+	seq_printf(seq, " ranges=%ld commands=%ld full=%ld syncs=%ld refills=%ld",
+		   atomic_long_read(&tlb->nr_ranges),
+		   atomic_long_read(&tlb->nr_commands),
+		   atomic_long_read(&tlb->nr_full),
+		   atomic_long_read(&tlb->nr_syncs),
+		   atomic_long_read(&tlb->nr_refills));
+}
+
+/* The mm stays until the mirror is removed, which the lock keeps it from. */
+static int listed_show(struct seq_file *seq, void *v)
+{
+	struct mmu_range_mirror *mirror = v;
+	bool window = mirror->ops == &window_ops;
+	bool tlb = mirror->tlb || mirror->ops->invalidate_range;
+	void *driver = mirror->ops->invalidate;
+
+	if (window)
+		driver = to_window(mirror)->domain->caller;
+	seq_printf(seq, "mirror=%p pid=%d kind=%s start=0x%lx end=0x%lx dirtied=%lu",
+		   mirror, mmu_range_mirror_owner(mirror),
+		   window ? "window" : tlb ? "tlb" : "mirror", mirror->start,
+		   mirror->end, READ_ONCE(mirror->nr_dirtied));
+	if (window)
+		listed_show_window(seq, to_window(mirror));
+	if (mirror->tlb)
+		listed_show_tlb(seq, mirror->tlb);
+	seq_printf(seq, " driver=%ps\n", driver);
+	return 0;
+}
+
+static const struct seq_operations listed_seq_ops = {
+	.start = listed_start,
+	.next = listed_next,
+	.stop = listed_stop,
+	.show = listed_show,
+};
+
+static int listed_open(struct inode *inode, struct file *file)
+{
+	struct mmu_range_mirror *place;
+
+	place = __seq_open_private(file, &listed_seq_ops, sizeof(*place));
+	if (!place)
+		return -ENOMEM;
+	INIT_LIST_HEAD(&place->listed);
+	return 0;
+}
+
+static int listed_release(struct inode *inode, struct file *file)
+{
+	struct seq_file *seq = file->private_data;
+	struct mmu_range_mirror *place = seq->private;
+
+	spin_lock(&listed_lock);
+	list_del(&place->listed);
+	spin_unlock(&listed_lock);
+	return seq_release_private(inode, file);
+}
+
+static const struct file_operations listed_fops = {
+	.owner = THIS_MODULE,
+	.open = listed_open,
+	.read = seq_read,
+	.llseek = seq_lseek,
+	.release = listed_release,
+};
+
+static void listed_init(void)
+{
+	listed_file = debugfs_create_file("mmu_range_mirror", 0444, NULL, NULL,
+					  &listed_fops);
+}
+
+static void listed_exit(void)
+{
+	debugfs_remove(listed_file);
+}
+#else
+static inline void listed_init(void)
+{
+}
+
+static inline void listed_exit(void)
+{
+}
+#endif
+
 static void drain_masks_free(void)
 {
 	int cpu;
@@ -1340,6 +1628,7 @@ static int __init mmu_range_mirror_init(void)
 	window_wq = alloc_workqueue("mmu_range_mirror", WQ_UNBOUND, 0);
 	if (!window_wq)
 		goto free_masks;
+	listed_init();
 	return 0;
 
 free_masks:
@@ -1350,6 +1639,7 @@ subsys_initcall(mmu_range_mirror_init);
 
 static void __exit mmu_range_mirror_exit(void)
 {
+	listed_exit();
 	destroy_workqueue(window_wq);
 	/* Domains are freed by a function of this module. */
 	rcu_barrier();

@@ -190,6 +190,9 @@ struct mmu_range_mirror {
 	long marked;
 	struct mmu_range_mirror_member hook;
 	struct mmu_range_mirror_member young;
+#ifdef CONFIG_MMU_RANGE_MIRROR_DEBUGFS
+	struct list_head listed;	/* among all mirrors, for debugfs */
+#endif
 #if MMU_RANGE_MIRROR_TWO_PASS
 	unsigned long finish_busy;
 	struct mmu_range_mirror_finish finish;
@@ -202,6 +205,7 @@ int mmu_range_mirror_insert(struct mmu_range_mirror *mirror,
 			    const struct mmu_range_mirror_ops *ops,
 			    const struct mmu_mirror_lock *lock);
 void mmu_range_mirror_remove(struct mmu_range_mirror *mirror);
+pid_t mmu_range_mirror_owner(struct mmu_range_mirror *mirror);
 
 unsigned long mmu_range_mirror_begin(struct mmu_range_mirror *mirror);
 void mmu_range_mirror_mark_dirty(struct mmu_range_mirror *mirror,
@@ -330,6 +334,7 @@ struct mmu_mirror_cpu {
  * @nr_windows: windows open; a domain with windows must not be destroyed
  * @nr_waits: waits that had to interrupt or to look at other CPUs
  * @worst_wait_ns: the longest of them, in nanoseconds
+ * @caller: where it was allocated, which names the driver
  * @rcu: for freeing after the last reader
  */
 struct mmu_mirror_domain {
@@ -340,6 +345,7 @@ struct mmu_mirror_domain {
 	atomic_t nr_windows;
 	atomic_long_t nr_waits;
 	atomic_long_t worst_wait_ns;
+	void *caller;
 	struct rcu_head rcu;
 };
 
@@ -425,6 +431,8 @@ static __always_inline void mmu_mirror_exit(struct mmu_mirror_domain *domain)
  * @installed: pages installed since the window was opened
  * @dropped_pages: pages dropped since the window was opened
  * @drops: invalidations that dropped at least one page, by event
+ * @looked_at: first page of those that the last fill looked at
+ * @looked_after: @dropped_pages and @collisions together, as it began
  * @rcu: for freeing after the last reader
  * @kaddr: one pointer for each page, or NULL
  *
@@ -447,6 +455,8 @@ struct mmu_mirror_window {
 	unsigned long installed;
 	unsigned long dropped_pages;
 	unsigned long drops[MMU_MIRROR_NR_EVENTS];
+	unsigned long looked_at;
+	unsigned long looked_after;
 	struct rcu_head rcu;
 	void *kaddr[] __counted_by(npages);
 };
@@ -456,6 +466,25 @@ mmu_mirror_window_open(struct mmu_mirror_domain *domain, struct mm_struct *mm,
 		       unsigned long uaddr, unsigned long size, bool writable);
 void mmu_mirror_window_close(struct mmu_mirror_window *window);
 void mmu_mirror_window_prefetch(struct mmu_mirror_window *window);
+
+/**
+ * enum mmu_mirror_absence - why a page of a window is absent
+ * @MMU_MIRROR_UNFILLED: no fill has looked at it yet
+ * @MMU_MIRROR_INVALIDATED: an invalidation took it, or kept the last fill from
+ *	installing it
+ * @MMU_MIRROR_UNMAPPED: the last fill found nothing that could be mapped: no
+ *	page, one that the process may not write, or one without a mapping in
+ *	the kernel
+ */
+enum mmu_mirror_absence {
+	MMU_MIRROR_UNFILLED,
+	MMU_MIRROR_INVALIDATED,
+	MMU_MIRROR_UNMAPPED,
+};
+
+enum mmu_mirror_absence
+mmu_mirror_window_absence(struct mmu_mirror_window *window);
+unsigned long mmu_mirror_window_mapped(struct mmu_mirror_window *window);
 
 /* private: the slow half of mmu_mirror_window_ptr() */
 void *mmu_mirror_window_miss(struct mmu_mirror_window *window,

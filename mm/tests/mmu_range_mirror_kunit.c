@@ -890,6 +890,54 @@ static void window_fill_collides_after_gup(struct kunit *test)
 	window_fill_collides(test, MMU_RANGE_MIRROR_LOOKED_UP);
 }
 
+/* What a reader of @page is told, while nobody fills. */
+static enum mmu_mirror_absence why_absent(struct kunit *test,
+					  struct mmu_mirror_window *window,
+					  int page)
+{
+	void *p;
+
+	flush_work(&window->fill);
+	window->hold_off = jiffies + HZ / 2;
+	mmu_mirror_enter(window->domain);
+	p = mmu_mirror_window_ptr(window, page * PAGE_SIZE, 1);
+	mmu_mirror_exit(window->domain);
+	KUNIT_EXPECT_NULL(test, p);
+	return mmu_mirror_window_absence(window);
+}
+
+static void window_knows_why(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct mmu_mirror_domain *domain = mmu_mirror_domain_alloc();
+	struct mmu_mirror_window *window;
+
+	KUNIT_ASSERT_NOT_NULL(test, domain);
+	vm_munmap(addr + PAGE_SIZE, PAGE_SIZE);
+	window = mmu_mirror_window_open(domain, current->mm, addr, LENGTH,
+					true);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(window));
+	KUNIT_EXPECT_EQ(test, MMU_MIRROR_UNFILLED, why_absent(test, window, 0));
+	KUNIT_EXPECT_EQ(test, 0, mmu_mirror_window_mapped(window));
+
+	window->hold_off = jiffies;
+	mmu_mirror_window_prefetch(window);
+	KUNIT_EXPECT_EQ(test, MMU_MIRROR_UNMAPPED, why_absent(test, window, 1));
+	KUNIT_EXPECT_EQ(test, NPAGES - 1, mmu_mirror_window_mapped(window));
+
+	invalidate(addr, addr + PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, MMU_MIRROR_INVALIDATED,
+			why_absent(test, window, 0));
+	KUNIT_EXPECT_EQ(test, NPAGES - 2, mmu_mirror_window_mapped(window));
+
+	window->hold_off = jiffies;
+	mmu_mirror_window_prefetch(window);
+	KUNIT_EXPECT_EQ(test, MMU_MIRROR_UNMAPPED, why_absent(test, window, 1));
+	KUNIT_EXPECT_EQ(test, NPAGES - 1, mmu_mirror_window_mapped(window));
+	mmu_mirror_window_close(window);
+	mmu_mirror_domain_destroy(domain);
+}
+
 static void window_fill_gives_up(struct kunit *test)
 {
 	struct window_test t;
@@ -907,6 +955,9 @@ static void window_fill_gives_up(struct kunit *test)
 	KUNIT_EXPECT_LT(test, inject.calls, MANY);
 	KUNIT_EXPECT_EQ(test, inject.calls, t.window->collisions);
 	KUNIT_EXPECT_NULL(test, t.window->kaddr[0]);
+	/* It was there, as the fill found. */
+	KUNIT_EXPECT_EQ(test, MMU_MIRROR_INVALIDATED,
+			mmu_mirror_window_absence(t.window));
 	mmu_range_mirror_set_hook(NULL);
 	window_teardown(&t);
 }
@@ -958,6 +1009,9 @@ static void window_fills_where_it_is_used(struct kunit *test)
 	flush_work(&window->fill);
 	KUNIT_EXPECT_NOT_NULL(test, window->kaddr[3 * block]);
 	KUNIT_EXPECT_NULL(test, window->kaddr[block]);
+	window->missed = block;
+	KUNIT_EXPECT_EQ(test, MMU_MIRROR_UNFILLED,
+			mmu_mirror_window_absence(window));
 	mmu_mirror_window_close(window);
 	mmu_mirror_domain_destroy(domain);
 }
@@ -1504,6 +1558,7 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(window_nonblockable),
 	KUNIT_CASE(window_fill_collides_before_gup),
 	KUNIT_CASE(window_fill_collides_after_gup),
+	KUNIT_CASE(window_knows_why),
 	KUNIT_CASE(window_fill_gives_up),
 	KUNIT_CASE(window_backs_off),
 	KUNIT_CASE(window_fills_where_it_is_used),

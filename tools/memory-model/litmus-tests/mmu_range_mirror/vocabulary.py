@@ -31,11 +31,14 @@ CONSTANTS = {'NULL': 0, 'EAGAIN': 11, 'true': 1, 'false': 0, 'MMU_MIRROR_COMPLET
 # Nobody adds a range to what is gathered: it is all, or nothing.
 CONSTANT_CALLS = {'mmu_notifier_range_blockable': 1, 'window_page_ok': 1,
 		  'IS_ENABLED': 1, 'offset_in_page': 0, 'array_index_nospec': 0,
-		  'gather_is_full': 1}
+		  'gather_is_full': 1, 'trace_mmu_mirror_wait_enabled': 0}
 # No memory is shared through these, or none that a test is about.
 IGNORED = {'preempt_disable', 'preempt_enable', 'WARN_ON_ONCE', 'cpu_relax',
 	   'inject', 'domain_account_wait', 'mmu_range_mirror_assert_held',
-	   'mmu_mirror_window_prefetch', 'put_pages', '__acquire'}
+	   'mmu_mirror_window_prefetch', 'put_pages', '__acquire',
+	   'trace_mmu_mirror_invalidate', 'trace_mmu_mirror_wait',
+	   'trace_mmu_mirror_populate', 'trace_mmu_mirror_collision',
+	   'trace_mmu_mirror_dirty', 'trace_mmu_mirror_flush'}
 # Addresses, sizes and times: their values decide nothing here.
 OPAQUE_CALLS = {'this_cpu_ptr', 'per_cpu_ptr', 'smp_processor_id', 'min', 'max',
 		'ktime_get_ns', 'BITS_TO_LONGS', 'page_folio'}

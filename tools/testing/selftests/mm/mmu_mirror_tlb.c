@@ -27,6 +27,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "mmu_mirror_trace.h"
 #include "mmu_mirror_util.h"
 #include <lib/test_mmu_mirror_tlb_uapi.h>
 
@@ -42,6 +43,7 @@
 
 #define DEVICE		"/dev/test_mmu_mirror_tlb"
 #define MODULE		"test_mmu_mirror_tlb"
+#define LIST		"/sys/kernel/debug/mmu_range_mirror"
 
 /* enum mmu_notifier_event */
 enum { UNMAP, CLEAR, PROTECTION_VMA, PROTECTION_PAGE, SOFT_DIRTY, RELEASE };
@@ -1444,6 +1446,7 @@ FIXTURE_SETUP(gather)
 
 FIXTURE_TEARDOWN(gather)
 {
+	trace_stop();
 	close(self->fd);
 }
 
@@ -1484,6 +1487,76 @@ TEST_F_TIMEOUT(gather, mirrors, 120)
 	EXPECT_EQ(0, stats.resident);
 	ksft_print_msg("%d mirrors of one page: %llu ranges in %llu commands\n",
 		       NR_SMALL, stats.ranges, stats.commands);
+}
+
+/* Each flush is an event, and says what the counters say. */
+TEST_F(gather, is_traced)
+{
+	const char *reason = trace_start("mmu_range_mirror");
+	size_t size = 8 * page_size, large = 256 * page_size;
+	unsigned long start = (uintptr_t)self->addr;
+	struct test_tlb_stats was, stats;
+	char *other = self->addr + 2 * large;
+	int fd = self->fd;
+
+	if (reason)
+		SKIP(return, "%s", reason);
+	ASSERT_EQ(0, tlb_open(fd, self->addr, page_size, 0));
+	for (size_t i = 1; i < 8; i++)
+		ASSERT_EQ(0, tlb_range(fd, TEST_TLB_IOC_ADD,
+				       self->addr + i * page_size, page_size,
+				       0));
+	ASSERT_EQ(0, tlb_range(fd, TEST_TLB_IOC_ADD, other, large, 0));
+	fill(self->addr, size, 1);
+	fill(other, large, 1);
+	for (size_t i = 0; i < 8; i++)
+		ASSERT_TRUE(tlb_reaches(fd, self->addr + i * page_size));
+	ASSERT_TRUE(tlb_reaches(fd, other));
+	was = tlb_stats(fd);
+	trace_stop();
+	ASSERT_EQ(NULL, trace_start("mmu_range_mirror"));
+
+	ASSERT_EQ(0, madvise(self->addr, size, MADV_DONTNEED));
+	EXPECT_EQ(1, trace_count("mmu_mirror_flush",
+				 "added=8 ranges=1 start=0x%lx end=0x%lx full=0",
+				 start, start + size));
+	ASSERT_EQ(0, madvise(other, large, MADV_DONTNEED));
+	stats = tlb_stats(fd);
+	EXPECT_LT(was.full, stats.full);
+	EXPECT_EQ(stats.syncs - was.syncs, trace_count("mmu_mirror_flush", ""));
+	EXPECT_EQ(stats.full - was.full,
+		  trace_count("mmu_mirror_flush", "full=1"));
+	EXPECT_EQ(stats.ranges - was.ranges,
+		  trace_sum("mmu_mirror_flush", "added"));
+}
+
+/* The list of mirrors has those of a TLB, with what the TLB counts. */
+TEST_F(gather, is_listed)
+{
+	unsigned long start = (uintptr_t)self->addr;
+	struct test_tlb_stats stats;
+	char range[128], line[1024];
+	unsigned int found = 0;
+	FILE *file;
+
+	if (access(LIST, R_OK))
+		SKIP(return, "the kernel does not list mirrors");
+	ASSERT_EQ(0, tlb_open(self->fd, self->addr, page_size, 0));
+	fill(self->addr, page_size, 1);
+	ASSERT_TRUE(tlb_reaches(self->fd, self->addr));
+	ASSERT_EQ(0, madvise(self->addr, page_size, MADV_DONTNEED));
+	stats = tlb_stats(self->fd);
+	EXPECT_LT(0, stats.syncs);
+	snprintf(range, sizeof(range),
+		 " kind=tlb start=0x%lx end=0x%lx dirtied=0 ranges=%llu commands=%llu full=%llu syncs=%llu ",
+		 start, start + page_size, stats.ranges, stats.commands,
+		 stats.full, stats.syncs);
+	file = fopen(LIST, "r");
+	ASSERT_NE(NULL, file);
+	while (fgets(line, sizeof(line), file))
+		found += !!strstr(line, range);
+	fclose(file);
+	EXPECT_EQ(1, found);
 }
 
 static void populate_every(struct __test_metadata *_metadata, int fd,

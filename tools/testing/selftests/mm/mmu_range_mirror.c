@@ -14,7 +14,8 @@
  *
  *	cd tools/testing/selftests/mm
  *	gcc -O2 -static -pthread -I../../../.. -o /tmp/test \
- *		mmu_range_mirror.c mmu_mirror_device.c mmu_mirror_util.c
+ *		mmu_range_mirror.c mmu_mirror_device.c \
+ *		mmu_mirror_trace.c mmu_mirror_util.c
  *
  * It needs root, and loads test_mmu_range_mirror if it can. Memory of a disk's
  * file system is looked for in $TMPDIR, /var/tmp and the current directory;
@@ -46,6 +47,7 @@
 #include <time.h>
 
 #include "mmu_mirror_device.h"
+#include "mmu_mirror_trace.h"
 #include "mmu_mirror_util.h"
 
 #ifndef MADV_COLD
@@ -64,6 +66,7 @@
 #define __NR_process_mrelease	448
 #endif
 
+#define LIST		"/sys/kernel/debug/mmu_range_mirror"
 #define THP_DIR		"/sys/kernel/mm/transparent_hugepage/"
 #define KSM_DIR		"/sys/kernel/mm/ksm/"
 
@@ -1038,6 +1041,7 @@ static uint64_t userfault_wait(int fd)
 	return msg.arg.pagefault.address;
 }
 
+#define PAGEMAP_PFN		0x007fffffffffffffULL
 #define PAGEMAP_SOFT_DIRTY	0x0080000000000000ULL
 #define PAGEMAP_SWAPPED		0x4000000000000000ULL
 #define PAGEMAP_PRESENT		0x8000000000000000ULL
@@ -1474,6 +1478,7 @@ FIXTURE_SETUP(kind)
 
 FIXTURE_TEARDOWN(kind)
 {
+	trace_stop();
 	close(self->fd);
 	close(self->other);
 	if (self->uffd >= 0)
@@ -1993,6 +1998,7 @@ TEST_F(kind, race_dropped)
 TEST_F(kind, retries_are_bounded)
 {
 	struct job job = lookup_job(self->fd, variant->kind, self->addr);
+	bool traced = !trace_start("mmu_range_mirror");
 	unsigned int rounds = 0;
 
 	if (!device_injectable(self->fd))
@@ -2022,6 +2028,16 @@ TEST_F(kind, retries_are_bounded)
 		  job_wait(_metadata, &job));
 	EXPECT_LT(1, rounds);
 	EXPECT_GT(64, rounds);
+	if (traced) {
+		EXPECT_EQ(rounds, trace_count("mmu_mirror_collision",
+					      "start=0x%lx npages=1",
+					      (unsigned long)self->addr));
+		EXPECT_EQ(1, trace_count("mmu_mirror_collision",
+					 "tries=%u given_up=1", rounds));
+		EXPECT_EQ(1, trace_count("mmu_mirror_collision",
+					 "tries=1 given_up=0"));
+		EXPECT_EQ(0, trace_count("mmu_mirror_populate", "npages=1"));
+	}
 	EXPECT_EQ(0, mirror_stats(self->fd).nr_dirtied);
 	EXPECT_FALSE(mirror_reaches(self->fd, self->addr));
 	/* And the next one finds it. */
@@ -2199,8 +2215,139 @@ static void reap_victim(struct __test_metadata *_metadata, struct region *r,
 
 TEST_F(kind, oom_reaper)
 {
+	bool traced = !trace_start("mmu_range_mirror");
+
 	reap_victim(_metadata, &self->r, self->fd, self->other, variant->kind,
 		    variant->reaped);
+	if (traced && device_injectable(self->fd)) {
+		EXPECT_EQ(!variant->reaped,
+			  !trace_count("mmu_mirror_invalidate",
+				       "blockable=0 refused=1"));
+		EXPECT_EQ(!!variant->reaped,
+			  !trace_count("mmu_mirror_invalidate",
+				       "blockable=0 refused=0"));
+	}
+}
+
+static unsigned int traced_dirty(const struct region *r, size_t first, size_t n)
+{
+	unsigned int dirty = 0;
+
+	for (size_t i = first; i < first + n; i++) {
+		uint64_t pfn = page_bits(page_at(r, i)) & PAGEMAP_PFN;
+
+		dirty += trace_count("mmu_mirror_dirty",
+				     "pfn=0x%llx npages=1",
+				     (unsigned long long)pfn);
+	}
+	return dirty;
+}
+
+/* From the first to the last event of a mirror, each with what it is about. */
+TEST_F(kind, is_traced)
+{
+	const char *reason = trace_start("mmu_range_mirror");
+	bool waits = variant->kind == TEST_MIRROR_SLEEP ||
+		     variant->kind == TEST_MIRROR_WINDOW;
+	unsigned long start = (uintptr_t)self->addr;
+	unsigned long end = start + 4 * page_size;
+	unsigned long hole = start + page_size;
+
+	if (reason)
+		SKIP(return, "%s", reason);
+	ASSERT_EQ(0, mirror_open(self->fd, self->addr, 4 * page_size,
+				 variant->kind, TEST_MIRROR_WRITE));
+	EXPECT_EQ(1, trace_count("mmu_mirror_insert",
+				 "start=0x%lx end=0x%lx dirtied=0", start,
+				 end));
+	if (trace_count("mmu_mirror_insert", "pid=0")) {
+		TH_LOG("the kernel does not know whose memory it is");
+	} else {
+		EXPECT_EQ(1, trace_count("mmu_mirror_insert", "pid=%d",
+					 getpid()));
+	}
+	EXPECT_EQ(0, trace_count("mmu_mirror_populate", ""));
+
+	ASSERT_EQ(0, lookup(self->fd, variant->kind, self->addr,
+			    4 * page_size));
+	EXPECT_EQ(1, trace_count("mmu_mirror_populate",
+				 "start=0x%lx npages=4 write=1 ret=0", start));
+	EXPECT_EQ(4, trace_count("mmu_mirror_dirty", ""));
+	EXPECT_EQ(4, traced_dirty(&self->r, self->page, 4));
+	EXPECT_EQ(0, trace_count("mmu_mirror_invalidate", ""));
+
+	ASSERT_EQ(0, madvise((void *)hole, page_size, MADV_DONTNEED));
+	EXPECT_EQ(1, trace_count("mmu_mirror_invalidate",
+				 "event=clear start=0x%lx end=0x%lx blockable=1 refused=0",
+				 hole, hole + page_size));
+	EXPECT_EQ(waits, trace_count("mmu_mirror_wait",
+				     "event=clear start=0x%lx end=0x%lx", hole,
+				     hole + page_size));
+	EXPECT_EQ(waits, !!trace_sum("mmu_mirror_wait", "ns"));
+	EXPECT_EQ(0, trace_count("mmu_mirror_collision", ""));
+
+	/* Some more, of which nobody is told. */
+	trace_pause();
+	ASSERT_EQ(0, madvise((void *)hole, page_size, MADV_DONTNEED));
+	EXPECT_EQ(1, trace_count("mmu_mirror_invalidate", ""));
+	EXPECT_EQ(0, trace_count("mmu_mirror_remove", ""));
+	trace_stop();
+
+	ASSERT_EQ(NULL, trace_start("mmu_range_mirror"));
+	EXPECT_EQ(0, mirror_close(self->fd));
+	EXPECT_EQ(1, trace_count("mmu_mirror_remove",
+				 "start=0x%lx end=0x%lx dirtied=4", start,
+				 end));
+}
+
+/* A line of the list of mirrors that has all of the words. */
+static bool listed(const char *words, ...)
+{
+	char wanted[256], text[1024];
+	FILE *file = fopen(LIST, "r");
+	bool found = false;
+	va_list ap;
+
+	va_start(ap, words);
+	vsnprintf(wanted, sizeof(wanted), words, ap);
+	va_end(ap);
+	while (file && !found && fgets(text, sizeof(text), file))
+		found = strstr(text, wanted);
+	if (file)
+		fclose(file);
+	return found;
+}
+
+TEST_F(kind, is_listed)
+{
+	bool window = variant->kind == TEST_MIRROR_WINDOW;
+	unsigned long start = (uintptr_t)self->addr;
+	struct test_mirror_stats stats;
+	char range[96];
+
+	if (access(LIST, R_OK))
+		SKIP(return, "the kernel does not list mirrors");
+	snprintf(range, sizeof(range), "start=0x%lx end=0x%lx", start,
+		 start + 4 * page_size);
+	EXPECT_FALSE(listed("%s", range));
+	ASSERT_EQ(0, mirror_open(self->fd, self->addr, 4 * page_size,
+				 variant->kind, TEST_MIRROR_WRITE));
+	EXPECT_TRUE(listed(" kind=%s %s dirtied=0 ",
+			   window ? "window" : "mirror", range));
+	EXPECT_TRUE(listed(" pid=%d ", getpid()) || listed(" pid=0 "));
+	ASSERT_EQ(0, lookup(self->fd, variant->kind, self->addr,
+			    4 * page_size));
+	EXPECT_TRUE(listed(" %s dirtied=4 ", range));
+	ASSERT_EQ(0, madvise(self->addr, page_size, MADV_DONTNEED));
+	stats = mirror_stats(self->fd);
+	if (window) {
+		EXPECT_TRUE(listed("%s dirtied=4 mapped=3 fills=%llu ",
+				   range, stats.fills));
+		EXPECT_TRUE(listed(" collisions=%llu installed=4 driver=",
+				   stats.collisions));
+	}
+	EXPECT_EQ(0, mirror_close(self->fd));
+	EXPECT_FALSE(listed("%s", range));
 }
 
 /* Nor does a mirror that has to sleep object to what does not concern it. */
@@ -2423,6 +2570,7 @@ FIXTURE_SETUP(hold)
 
 FIXTURE_TEARDOWN(hold)
 {
+	trace_stop();
 	close(self->fd);
 	close(self->r.fd);
 }
@@ -2446,6 +2594,10 @@ static void hold_start(struct __test_metadata *_metadata, struct job *holder,
 
 TEST_F(hold, munmap)
 {
+	bool waits = variant->kind != TEST_MIRROR_SPIN &&
+		     variant->kind != TEST_MIRROR_MUTEX;
+	bool traced = !trace_start("mmu_range_mirror");
+	unsigned long spent = 0, least = 0, most = 0;
 	unsigned int i, told = 0;
 
 	pin_to_cpu(0);
@@ -2464,11 +2616,24 @@ TEST_F(hold, munmap)
 		told++;
 		EXPECT_LT(self->holder.hold.ended_ns, ended);
 		EXPECT_EQ(i, value);
+		most += ended - began;
+		least += (self->holder.hold.ended_ns - began) / 2;
 	}
 	if (!told)
 		SKIP(return, "the holder was never met");
-	if (variant->kind != TEST_MIRROR_SPIN &&
-	    variant->kind != TEST_MIRROR_MUTEX) {
+	if (traced) {
+		spent = trace_sum("mmu_mirror_wait", "ns");
+		EXPECT_EQ(waits, !!trace_count("mmu_mirror_wait",
+					       "event=unmap start=0x%lx end=0x%lx",
+					       (unsigned long)self->addr,
+					       (unsigned long)self->addr +
+					       page_size));
+	}
+	if (traced && waits && told == i - 1) {
+		EXPECT_LT(least, spent);
+		EXPECT_GE(most, spent);
+	}
+	if (waits) {
 		EXPECT_LE(told, mirror_stats(self->fd).nr_waits);
 		EXPECT_LT(0, mirror_stats(self->fd).worst_wait_ns);
 	}
@@ -2671,6 +2836,106 @@ TEST_F(device, injection_has_one_owner)
 	close(other);
 	self->fd = device_open();
 	EXPECT_LE(0, self->fd);
+}
+
+#define NR_LISTED	200
+
+struct changes {
+	pthread_t thread;
+	char *addr;
+	atomic_bool stop;
+	atomic_ulong rounds;
+	atomic_ulong failed;
+};
+
+static void *come_and_go(void *arg)
+{
+	struct changes *changes = arg;
+	int fd[8];
+
+	for (unsigned int i = 0; !changes->stop; i++) {
+		int *f = &fd[i % 8];
+
+		if (i >= 8)
+			close(*f);
+		*f = device_open();
+		if (mirror_open(*f, changes->addr, page_size, TEST_MIRROR_SPIN,
+				0))
+			changes->failed++;
+		changes->rounds++;
+	}
+	return NULL;
+}
+
+/* Read it all by a few bytes at a time. How often each of ours is there. */
+static bool read_list(const char *addr, unsigned int *seen)
+{
+	int fd = open(LIST, O_RDONLY | O_CLOEXEC);
+	unsigned long start;
+	char line[1024];
+	size_t len = 0;
+	ssize_t got;
+
+	if (fd < 0)
+		return false;
+	while ((got = read(fd, line + len, 37)) > 0) {
+		char *end;
+
+		len += got;
+		line[len] = 0;
+		end = strchr(line, '\n');
+		if (!end && len > sizeof(line) - 64)
+			break;
+		if (!end)
+			continue;
+		if (strncmp(line, "mirror=", 7) ||
+		    sscanf(strstr(line, " start=") ?: "", " start=%lx",
+			   &start) != 1)
+			break;
+		start = (start - (uintptr_t)addr) / page_size;
+		if (start < NR_LISTED)
+			seen[start]++;
+		len -= end + 1 - line;
+		memmove(line, end + 1, len);
+	}
+	close(fd);
+	return !got && !len;
+}
+
+/*
+ * Who reads the list sees each mirror that stays once, whatever comes and goes
+ * meanwhile, and nothing but whole lines.
+ */
+TEST_F(device, list_is_read_while_it_changes)
+{
+	size_t size = (NR_LISTED + 1) * page_size;
+	char *addr = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct changes changes = { .addr = addr + NR_LISTED * page_size };
+	unsigned int seen[NR_LISTED], odd = 0;
+	int fd[NR_LISTED];
+
+	if (access(LIST, R_OK))
+		SKIP(return, "the kernel does not list mirrors");
+	ASSERT_NE(MAP_FAILED, addr);
+	for (int i = 0; i < NR_LISTED; i++) {
+		fd[i] = device_open();
+		ASSERT_EQ(0, mirror_open(fd[i], addr + i * page_size, page_size,
+					 i % TEST_MIRROR_NR_KINDS, 0));
+	}
+	ASSERT_EQ(0, pthread_create(&changes.thread, NULL, come_and_go,
+				    &changes));
+	for (int i = 0; i < 40 || changes.rounds < 100; i++) {
+		memset(seen, 0, sizeof(seen));
+		ASSERT_TRUE(read_list(addr, seen));
+		for (int j = 0; j < NR_LISTED; j++)
+			odd += seen[j] != 1;
+	}
+	changes.stop = true;
+	pthread_join(changes.thread, NULL);
+	EXPECT_EQ(0, odd);
+	EXPECT_EQ(0, changes.failed);
+	TH_LOG("%lu mirrors came and went", changes.rounds);
 }
 
 TEST_F(device, reload)
