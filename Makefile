@@ -13,7 +13,7 @@ export N MINUTES
 
 LONG := mutants repeat package series soak mm
 
-.PHONY: help run module deb install bench docs series check clean \
+.PHONY: help run module mirrorstat deb install bench docs series check clean \
 	$(TIERS:%=check-%) $(LONG:%=check-%)
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo '  run            real clients of vhost-net on mirrored rings, disturbed,'
 	@echo '                 under a stock kernel                 2 min; 4 the first time'
 	@echo '  module         modules for the kernel that runs here            20 s'
+	@echo '  mirrorstat     whose rings are mirrored, and why not: builds the tool    1 s'
 	@echo '  deb, install   a DKMS package of them for all kernels installed 1 min'
 	@echo '  bench          the guard and its peers in tables and plots, natively, in'
 	@echo '                 UML and QEMU: wants a quiet machine  8 min; 25 the first time'
@@ -55,6 +56,11 @@ run:
 
 module:
 	@lab/modules.sh running
+
+mirrorstat:
+	@. lab/env.sh && need gcc libc6-dev && mkdir -p "$$CACHE/build" && \
+		gcc -O2 -Wall -Wextra -o "$$CACHE/build/$@" tools/mm/$@.c && \
+		echo "$$CACHE/build/$@"
 
 deb install:
 	@lab/package.sh $@

@@ -1,0 +1,824 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * mirrorstat: whose vhost rings are mirrored, and why accesses fell back.
+ *
+ * It reads two files of debugfs, vhost_ring_mirror and mmu_range_mirror, of
+ * lines of "name=value", and counts nothing itself. Names that it does not know
+ * are left alone.
+ */
+#define _GNU_SOURCE
+#include <err.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/statfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef DEBUGFS_MAGIC
+#define DEBUGFS_MAGIC	0x64626720
+#endif
+
+#define MAX_COUNTERS	16
+#define NAME_SIZE	24
+/* More than the kernel's 16, as two characters may stand for one. */
+#define COMM_SIZE	32
+
+/* A list of the form "name:value,name:value". */
+struct counters {
+	unsigned int n;
+	struct {
+		char name[NAME_SIZE];
+		unsigned long value;
+	} at[MAX_COUNTERS];
+};
+
+/* What has columns in common: a part of a ring, or a mirror. */
+struct row {
+	int pid;
+	char comm[COMM_SIZE];
+	unsigned long start;
+	unsigned long pages;
+	unsigned long mapped;
+	unsigned long fills;
+	unsigned long collisions;
+	unsigned long installed;
+	/* Of a ring. */
+	bool closed;
+	unsigned long dev;
+	unsigned long vq;
+	char part[NAME_SIZE];
+	unsigned long mirrored;
+	unsigned long fallback;
+	unsigned long worst_wait_ns;
+	struct counters drops;
+	struct counters why;
+	/* Of a mirror. */
+	char id[NAME_SIZE];
+	char kind[NAME_SIZE];
+	char driver[96];
+	unsigned long end;
+	unsigned long dirtied;
+	struct counters tlb;
+};
+
+struct table {
+	size_t n;
+	size_t room;
+	struct row *row;
+};
+
+static struct {
+	const char *debugfs;
+	double interval;
+	unsigned long count;
+	const char *sort;
+	int pid;
+	bool once;
+	bool json;
+	bool mirrors;
+	bool reverse;
+	bool all;
+} opt = { .interval = 2 };
+
+/* Reading. */
+
+static unsigned long sum(const struct counters *counters)
+{
+	unsigned long sum = 0;
+
+	for (unsigned int i = 0; i < counters->n; i++)
+		sum += counters->at[i].value;
+	return sum;
+}
+
+static void add_counter(struct counters *counters, const char *name,
+			unsigned long value)
+{
+	if (counters->n == MAX_COUNTERS)
+		return;
+	snprintf(counters->at[counters->n].name, NAME_SIZE, "%s", name);
+	counters->at[counters->n++].value = value;
+}
+
+static void parse_counters(struct counters *counters, char *text)
+{
+	char *save, *item;
+
+	for (item = strtok_r(text, ",", &save); item;
+	     item = strtok_r(NULL, ",", &save)) {
+		char *colon = strchr(item, ':');
+
+		if (!colon)
+			continue;
+		*colon = 0;
+		add_counter(counters, item, strtoul(colon + 1, NULL, 0));
+	}
+}
+
+static const struct {
+	const char *name;
+	size_t offset;
+} numbers[] = {
+#define NUMBER(name) { #name, offsetof(struct row, name) }
+	NUMBER(dev), NUMBER(vq), NUMBER(mirrored), NUMBER(fallback),
+	NUMBER(fills), NUMBER(collisions), NUMBER(installed), NUMBER(mapped),
+	NUMBER(worst_wait_ns), NUMBER(start), NUMBER(end), NUMBER(pages),
+	NUMBER(dirtied), { }
+};
+
+static const char * const tlb_names[] = {
+	"ranges", "commands", "full", "syncs", "refills", NULL
+};
+
+static unsigned long *number_of(struct row *row, const char *name)
+{
+	for (size_t i = 0; numbers[i].name; i++)
+		if (!strcmp(numbers[i].name, name))
+			return (void *)((char *)row + numbers[i].offset);
+	return NULL;
+}
+
+static void parse_pair(struct row *row, const char *name, char *value)
+{
+	unsigned long *number = number_of(row, name);
+
+	if (number)
+		*number = strtoul(value, NULL, 0);
+	else if (!strcmp(name, "pid"))
+		row->pid = atoi(value);
+	else if (!strcmp(name, "part"))
+		snprintf(row->part, sizeof(row->part), "%s", value);
+	else if (!strcmp(name, "kind"))
+		snprintf(row->kind, sizeof(row->kind), "%s", value);
+	else if (!strcmp(name, "mirror"))
+		snprintf(row->id, sizeof(row->id), "%s", value);
+	else if (!strcmp(name, "drops"))
+		parse_counters(&row->drops, value);
+	else if (!strcmp(name, "why"))
+		parse_counters(&row->why, value);
+	for (size_t i = 0; tlb_names[i]; i++)
+		if (!strcmp(name, tlb_names[i]))
+			add_counter(&row->tlb, name, strtoul(value, NULL, 0));
+}
+
+static void parse_line(struct row *row, char *line)
+{
+	char *driver = strstr(line, " driver=");
+	char *save, *word;
+
+	memset(row, 0, sizeof(*row));
+	/* The last, and the only one with a space in it. */
+	if (driver) {
+		*driver = 0;
+		driver += strlen(" driver=");
+		driver[strcspn(driver, "\n")] = 0;
+		snprintf(row->driver, sizeof(row->driver), "%s", driver);
+	}
+	for (word = strtok_r(line, "\n ", &save); word;
+	     word = strtok_r(NULL, "\n ", &save)) {
+		char *equals = strchr(word, '=');
+
+		if (!strcmp(word, "closed"))
+			row->closed = true;
+		if (!equals)
+			continue;
+		*equals = 0;
+		parse_pair(row, word, equals + 1);
+	}
+	if (opt.mirrors)
+		row->pages = (row->end - row->start) / sysconf(_SC_PAGESIZE);
+}
+
+static void read_comm(struct row *row)
+{
+	char path[64];
+	FILE *file;
+
+	strcpy(row->comm, "?");
+	if (row->pid <= 0)
+		return;
+	snprintf(path, sizeof(path), "/proc/%d/comm", row->pid);
+	file = fopen(path, "r");
+	if (!file)
+		return;
+	if (fgets(row->comm, sizeof(row->comm), file))
+		row->comm[strcspn(row->comm, "\n")] = 0;
+	fclose(file);
+}
+
+/* Where debugfs is mounted, or where it would be. */
+static const char *find_debugfs(void)
+{
+	static char dir[256];
+	char line[1024], type[32];
+	FILE *mounts = fopen("/proc/mounts", "r");
+	bool found = false;
+
+	while (mounts && !found && fgets(line, sizeof(line), mounts))
+		found = sscanf(line, "%*s %255s %31s", dir, type) == 2 &&
+			!strcmp(type, "debugfs");
+	if (mounts)
+		fclose(mounts);
+	return found ? dir : "/sys/kernel/debug";
+}
+
+static FILE *open_file(const char *name, const char *missing)
+{
+	struct statfs fs;
+	char path[512];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", opt.debugfs, name);
+	file = fopen(path, "r");
+	if (file)
+		return file;
+	if (errno == EACCES)
+		errx(1, "%s: %s: it takes root", path, strerror(errno));
+	if (errno == EPERM)
+		errx(1, "%s: %s: the kernel is locked down", path,
+		     strerror(errno));
+	if (errno != ENOENT)
+		errx(1, "%s: %s", path, strerror(errno));
+	if (statfs(opt.debugfs, &fs) ||
+	    (unsigned long)fs.f_type != DEBUGFS_MAGIC)
+		errx(1, "no debugfs at %s: mount -t debugfs none %s",
+		     opt.debugfs, opt.debugfs);
+	errx(1, "no %s: %s", path, missing);
+}
+
+static bool wanted(const struct row *row)
+{
+	return !opt.pid || row->pid == opt.pid;
+}
+
+static void read_table(struct table *table)
+{
+	static const char * const names[] = {
+		"vhost_ring_mirror", "mmu_range_mirror",
+	};
+	static const char * const missing[] = {
+		"vhost_ring_mirror is not loaded, or vhost is built without CONFIG_VHOST_RING_MIRROR",
+		"mmu_range_mirror is not loaded, or built without CONFIG_MMU_RANGE_MIRROR_DEBUGFS",
+	};
+	const char *name = names[opt.mirrors];
+	FILE *file = open_file(name, missing[opt.mirrors]);
+	char *line = NULL;
+	size_t size = 0;
+
+	table->n = 0;
+	while (getline(&line, &size, file) > 0) {
+		if (table->n == table->room) {
+			table->room = table->room * 2 + 64;
+			table->row = realloc(table->row, table->room *
+					     sizeof(*table->row));
+			if (!table->row)
+				errx(1, "out of memory");
+		}
+		parse_line(&table->row[table->n], line);
+		if (!wanted(&table->row[table->n]))
+			continue;
+		read_comm(&table->row[table->n]);
+		table->n++;
+	}
+	if (ferror(file))
+		errx(1, "%s: %s", name, strerror(errno));
+	free(line);
+	fclose(file);
+}
+
+/* What happened since. */
+
+static bool same(const struct row *a, const struct row *b)
+{
+	if (opt.mirrors)
+		return !strcmp(a->id, b->id) && a->pid == b->pid &&
+		       a->start == b->start;
+	return a->closed == b->closed && a->pid == b->pid &&
+	       a->dev == b->dev && a->vq == b->vq && !strcmp(a->part, b->part);
+}
+
+static void subtract_counters(struct counters *now, const struct counters *old)
+{
+	for (unsigned int i = 0; i < now->n && i < old->n; i++)
+		now->at[i].value -= old->at[i].value;
+}
+
+/* How much is mapped, where and how much at worst, is as of now. */
+static void subtract(struct row *now, const struct row *old)
+{
+	now->mirrored -= old->mirrored;
+	now->fallback -= old->fallback;
+	now->fills -= old->fills;
+	now->collisions -= old->collisions;
+	now->installed -= old->installed;
+	now->dirtied -= old->dirtied;
+	subtract_counters(&now->drops, &old->drops);
+	subtract_counters(&now->why, &old->why);
+	subtract_counters(&now->tlb, &old->tlb);
+}
+
+static void copy_table(struct table *to, const struct table *from)
+{
+	to->row = realloc(to->row, (from->n + 1) * sizeof(*to->row));
+	if (!to->row)
+		errx(1, "out of memory");
+	memcpy(to->row, from->row, from->n * sizeof(*to->row));
+	to->n = from->n;
+	to->room = from->n + 1;
+}
+
+/* Mirrors that come and go are many; they keep their order. */
+static void subtract_table(struct table *now, const struct table *old)
+{
+	size_t guess = 0;
+
+	for (size_t i = 0; i < now->n; i++) {
+		for (size_t tried = 0; tried < old->n; tried++) {
+			size_t j = (guess + tried) % old->n;
+
+			if (!same(&now->row[i], &old->row[j]))
+				continue;
+			subtract(&now->row[i], &old->row[j]);
+			guess = j + 1;
+			break;
+		}
+	}
+}
+
+/* Sorting. */
+
+static int compare_numbers(unsigned long a, unsigned long b)
+{
+	return (a > b) - (a < b);
+}
+
+static int by_pid(const struct row *a, const struct row *b)
+{
+	return (a->pid > b->pid) - (a->pid < b->pid);
+}
+
+static int by_comm(const struct row *a, const struct row *b)
+{
+	return strcmp(a->comm, b->comm);
+}
+
+static int by_start(const struct row *a, const struct row *b)
+{
+	return compare_numbers(a->start, b->start);
+}
+
+static int by_pages(const struct row *a, const struct row *b)
+{
+	return compare_numbers(b->pages, a->pages);
+}
+
+static int by_mapped(const struct row *a, const struct row *b)
+{
+	return compare_numbers(b->mapped, a->mapped);
+}
+
+static int by_fills(const struct row *a, const struct row *b)
+{
+	return compare_numbers(b->fills, a->fills);
+}
+
+static int by_mirrored(const struct row *a, const struct row *b)
+{
+	return compare_numbers(b->mirrored, a->mirrored);
+}
+
+static int by_fallback(const struct row *a, const struct row *b)
+{
+	return compare_numbers(b->fallback, a->fallback);
+}
+
+static int by_drops(const struct row *a, const struct row *b)
+{
+	return compare_numbers(sum(&b->drops), sum(&a->drops));
+}
+
+static int by_dirtied(const struct row *a, const struct row *b)
+{
+	return compare_numbers(b->dirtied, a->dirtied);
+}
+
+/* The first of a view is what it is sorted by unless told otherwise. */
+static const struct key {
+	const char *name;
+	int (*compare)(const struct row *a, const struct row *b);
+	bool rings;
+	bool mirrors;
+} keys[] = {
+	{ "fallback", by_fallback, true, false },
+	{ "pid", by_pid, true, true },
+	{ "comm", by_comm, true, true },
+	{ "start", by_start, true, true },
+	{ "pages", by_pages, true, true },
+	{ "mapped", by_mapped, true, true },
+	{ "fills", by_fills, true, true },
+	{ "mirrored", by_mirrored, true, false },
+	{ "drops", by_drops, true, false },
+	{ "dirtied", by_dirtied, false, true },
+	{ }
+};
+
+static const struct key *find_key(void)
+{
+	for (size_t i = 0; keys[i].name; i++)
+		if ((opt.mirrors ? keys[i].mirrors : keys[i].rings) &&
+		    (!opt.sort || !strcmp(keys[i].name, opt.sort)))
+			return &keys[i];
+	return NULL;
+}
+
+/* Equal rows stay in the kernel's order, which is that of their addresses. */
+static int compare_rows(const void *a, const void *b, void *arg)
+{
+	const struct row *const *x = a, *const *y = b;
+	const struct key *key = arg;
+	int order = key->compare(*x, *y);
+
+	if (opt.reverse)
+		order = -order;
+	return order ?: (*x > *y) - (*x < *y);
+}
+
+/* Printing. */
+
+/* Those that are not zero, the largest first. */
+static void print_counters(const struct counters *counters)
+{
+	bool printed[MAX_COUNTERS] = { };
+	const char *comma = "";
+
+	for (;;) {
+		unsigned int most = counters->n;
+
+		for (unsigned int i = 0; i < counters->n; i++)
+			if (!printed[i] && counters->at[i].value &&
+			    (most == counters->n || counters->at[i].value >
+						    counters->at[most].value))
+				most = i;
+		if (most == counters->n)
+			break;
+		printed[most] = true;
+		printf("%s%s %lu", comma, counters->at[most].name,
+		       counters->at[most].value);
+		comma = ", ";
+	}
+}
+
+/* Anybody may call himself what he likes; not so to a terminal. */
+static const char *printable(const char *comm)
+{
+	static char text[COMM_SIZE];
+	size_t i;
+
+	for (i = 0; comm[i]; i++)
+		text[i] = comm[i] >= ' ' && comm[i] <= '~' ? comm[i] : '?';
+	text[i] = 0;
+	return text;
+}
+
+static void print_ring(const struct row *row)
+{
+	unsigned long accesses = row->mirrored + row->fallback;
+	char mapped[32] = "-";
+
+	if (row->closed)
+		printf("%7s %-15s %3s %2s", "-", "(closed)", "-", "-");
+	else
+		printf("%7d %-15s %3lu %2lu", row->pid,
+		       printable(row->comm), row->dev, row->vq);
+	if (row->pages)
+		snprintf(mapped, sizeof(mapped), "%lu/%lu", row->mapped,
+			 row->pages);
+	printf(" %-5s %11lu %9lu %6.2f %8s %6lu %6lu ", row->part,
+	       row->mirrored, row->fallback,
+	       accesses ? 100.0 * row->fallback / accesses : 0.0, mapped,
+	       sum(&row->drops), row->fills);
+	print_counters(&row->why);
+	putchar('\n');
+}
+
+static void print_mirror(const struct row *row)
+{
+	printf("%7d %-15s %-6s %#16lx %9lu ", row->pid, printable(row->comm),
+	       row->kind, row->start, row->pages);
+	if (!strcmp(row->kind, "window"))
+		printf("%9lu ", row->mapped);
+	else
+		printf("%9s ", "-");
+	printf("%9lu %6lu %s", row->dirtied, row->fills, row->driver);
+	if (sum(&row->tlb)) {
+		printf(": ");
+		print_counters(&row->tlb);
+	}
+	putchar('\n');
+}
+
+/* Rows of the terminal, or 0 if it is none. */
+static size_t screen_rows(void)
+{
+	struct winsize size;
+
+	if (!isatty(STDOUT_FILENO) || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size))
+		return 0;
+	return size.ws_row;
+}
+
+static bool idle(const struct row *row)
+{
+	return !opt.mirrors && (row->closed || !(row->mirrored + row->fallback));
+}
+
+static void print_text(struct row *const *order, size_t n, double seconds)
+{
+	size_t screen = opt.once ? 0 : screen_rows(), lines = 2;
+	char when[32], since[64];
+	time_t now = time(NULL);
+
+	strftime(when, sizeof(when), "%F %T", localtime(&now));
+	if (screen)
+		printf("\033[H\033[J");
+	if (seconds > 0)
+		snprintf(since, sizeof(since), "in %.1f s", seconds);
+	else
+		snprintf(since, sizeof(since), "since %s",
+			 opt.mirrors ? "insertion" : "the queues began");
+	printf("%s  %s: %zu, %s\n", when,
+	       opt.mirrors ? "mirrors" : "parts of rings", n, since);
+	if (opt.mirrors)
+		printf("%7s %-15s %-6s %16s %9s %9s %9s %6s %s\n", "PID",
+		       "COMM", "KIND", "START", "PAGES", "MAPPED", "DIRTIED",
+		       "FILLS", "DRIVER");
+	else
+		printf("%7s %-15s %3s %2s %-5s %11s %9s %6s %8s %6s %6s %s\n",
+		       "PID", "COMM", "DEV", "VQ", "PART", "MIRRORED",
+		       "FALLBACK", "%", "MAPPED", "DROPS", "FILLS", "WHY");
+	for (size_t i = 0; i < n; i++) {
+		if (!opt.all && idle(order[i]))
+			continue;
+		if (screen && ++lines >= screen)
+			break;
+		if (opt.mirrors)
+			print_mirror(order[i]);
+		else
+			print_ring(order[i]);
+	}
+}
+
+/* A string of JSON. Bytes that are no ASCII may be no UTF-8 either. */
+static void json_string(const char *text)
+{
+	putchar('"');
+	for (; *text; text++) {
+		unsigned char c = *text;
+
+		if (c == '"' || c == '\\')
+			printf("\\%c", c);
+		else if (c < 0x20 || c >= 0x7f)
+			printf("\\u%04x", c);
+		else
+			putchar(c);
+	}
+	putchar('"');
+}
+
+static void json_counters(const char *name, const struct counters *counters)
+{
+	printf(", \"%s\": {", name);
+	for (unsigned int i = 0; i < counters->n; i++) {
+		printf("%s", i ? ", " : "");
+		json_string(counters->at[i].name);
+		printf(": %lu", counters->at[i].value);
+	}
+	putchar('}');
+}
+
+static void json_ring(const struct row *row)
+{
+	printf("\"closed\": %s", row->closed ? "true" : "false");
+	if (!row->closed) {
+		printf(", \"pid\": %d, \"comm\": ", row->pid);
+		json_string(row->comm);
+		printf(", \"dev\": %lu, \"vq\": %lu", row->dev, row->vq);
+		printf(", \"start\": %lu, \"pages\": %lu, \"mapped\": %lu",
+		       row->start, row->pages, row->mapped);
+	}
+	printf(", \"part\": ");
+	json_string(row->part);
+	printf(", \"mirrored\": %lu, \"fallback\": %lu", row->mirrored,
+	       row->fallback);
+	json_counters("why", &row->why);
+	json_counters("drops", &row->drops);
+	printf(", \"fills\": %lu, \"collisions\": %lu, \"installed\": %lu, \"worst_wait_ns\": %lu",
+	       row->fills, row->collisions, row->installed,
+	       row->worst_wait_ns);
+}
+
+static void json_mirror(const struct row *row)
+{
+	printf("\"mirror\": ");
+	json_string(row->id);
+	printf(", \"pid\": %d, \"comm\": ", row->pid);
+	json_string(row->comm);
+	printf(", \"kind\": ");
+	json_string(row->kind);
+	printf(", \"start\": %lu, \"end\": %lu, \"dirtied\": %lu", row->start,
+	       row->end, row->dirtied);
+	if (!strcmp(row->kind, "window"))
+		printf(", \"mapped\": %lu, \"fills\": %lu, \"collisions\": %lu, \"installed\": %lu",
+		       row->mapped, row->fills, row->collisions,
+		       row->installed);
+	if (row->tlb.n)
+		json_counters("tlb", &row->tlb);
+	printf(", \"driver\": ");
+	json_string(row->driver);
+}
+
+/* One line, so that each interval's is a document of its own. */
+static void print_json(struct row *const *order, size_t n, double seconds)
+{
+	printf("{\"time\": %lld, ", (long long)time(NULL));
+	if (seconds > 0)
+		printf("\"seconds\": %.3f, ", seconds);
+	printf("\"%s\": [", opt.mirrors ? "mirrors" : "rings");
+	for (size_t i = 0; i < n; i++) {
+		printf("%s{", i ? ", " : "");
+		if (opt.mirrors)
+			json_mirror(order[i]);
+		else
+			json_ring(order[i]);
+		putchar('}');
+	}
+	printf("]}\n");
+}
+
+static void print_table(const struct table *table, double seconds)
+{
+	struct row **order = calloc(table->n + 1, sizeof(*order));
+	const struct key *key = find_key();
+
+	if (!order)
+		errx(1, "out of memory");
+	for (size_t i = 0; i < table->n; i++)
+		order[i] = &table->row[i];
+	qsort_r(order, table->n, sizeof(*order), compare_rows, (void *)key);
+	if (opt.json)
+		print_json(order, table->n, seconds);
+	else
+		print_text(order, table->n, seconds);
+	free(order);
+	if (fflush(stdout))
+		errx(1, "stdout: %s", strerror(errno));
+}
+
+static double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+/* First what there has been so far, then each interval. */
+static void watch(void)
+{
+	struct table table = { }, last = { }, next = { };
+	double then = now(), seconds = 0;
+
+	read_table(&table);
+	print_table(&table, 0);
+	copy_table(&last, &table);
+	for (unsigned long i = 1; !opt.once && i != opt.count; i++) {
+		struct timespec pause = {
+			.tv_sec = (time_t)opt.interval,
+			.tv_nsec = (opt.interval - (time_t)opt.interval) * 1e9,
+		};
+
+		nanosleep(&pause, NULL);
+		read_table(&table);
+		seconds = now() - then;
+		then += seconds;
+		copy_table(&next, &table);
+		subtract_table(&table, &last);
+		print_table(&table, seconds);
+		copy_table(&last, &next);
+	}
+	free(table.row);
+	free(last.row);
+	free(next.row);
+}
+
+static void print_help(void)
+{
+	static const char text[] =
+		"usage: mirrorstat [OPTION]...\n"
+		"Show whose vhost rings are mirrored, and why accesses fell back.\n\n"
+		"  -1, --once            what there has been so far, and exit\n"
+		"  -i, --interval=SECS   between two screens, 2 unless told otherwise\n"
+		"  -n, --count=N         exit after N screens\n"
+		"  -j, --json            a line of JSON in place of a screen\n"
+		"  -m, --mirrors         the mirrors of all drivers, not vhost's rings\n"
+		"  -s, --sort=COLUMN     by this column: fallback, mirrored, drops, fills,\n"
+		"                        pages, mapped, start, pid, comm; with -m dirtied\n"
+		"  -r, --reverse         the other way round\n"
+		"  -p, --pid=PID         of this process only\n"
+		"  -a, --all             parts without an access, and closed queues, as well\n"
+		"  -d, --debugfs=DIR     where debugfs is mounted\n"
+		"  -h, --help            this\n";
+
+	fputs(text, stdout);
+}
+
+static double positive(const char *text, const char *what)
+{
+	char *end;
+	double value = strtod(text, &end);
+
+	if (end == text || *end || !(value > 0) || value > 1e9)
+		errx(2, "%s: %s", text, what);
+	return value;
+}
+
+static void parse_options(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "once", no_argument, NULL, '1' },
+		{ "interval", required_argument, NULL, 'i' },
+		{ "count", required_argument, NULL, 'n' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "mirrors", no_argument, NULL, 'm' },
+		{ "sort", required_argument, NULL, 's' },
+		{ "reverse", no_argument, NULL, 'r' },
+		{ "pid", required_argument, NULL, 'p' },
+		{ "all", no_argument, NULL, 'a' },
+		{ "debugfs", required_argument, NULL, 'd' },
+		{ "help", no_argument, NULL, 'h' },
+		{ }
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "1i:n:jms:rp:ad:h", options,
+				NULL)) != -1) {
+		switch (c) {
+		case '1':
+			opt.once = true;
+			break;
+		case 'i':
+			opt.interval = positive(optarg, "no number of seconds");
+			break;
+		case 'n':
+			opt.count = positive(optarg, "no number of screens");
+			break;
+		case 'j':
+			opt.json = true;
+			break;
+		case 'm':
+			opt.mirrors = true;
+			break;
+		case 's':
+			opt.sort = optarg;
+			break;
+		case 'r':
+			opt.reverse = true;
+			break;
+		case 'p':
+			opt.pid = positive(optarg, "no PID");
+			break;
+		case 'a':
+			opt.all = true;
+			break;
+		case 'd':
+			opt.debugfs = optarg;
+			break;
+		case 'h':
+			print_help();
+			exit(0);
+		default:
+			fputs("Try 'mirrorstat --help'.\n", stderr);
+			exit(2);
+		}
+	}
+	if (optind < argc)
+		errx(2, "%s: there is nothing to name beside the options",
+		     argv[optind]);
+	if (!find_key())
+		errx(2, "%s: there is no such column to sort by", opt.sort);
+}
+
+int main(int argc, char **argv)
+{
+	parse_options(argc, argv);
+	if (!opt.debugfs)
+		opt.debugfs = find_debugfs();
+	watch();
+	return 0;
+}
