@@ -39,14 +39,16 @@ out=$CACHE/build/check-${kernel%-*}
 mkdir -p "$out"
 
 say "building the selftests"
-programs="mm/mmu_mirror_samples mm/mmu_mirror_tlb mm/mmu_mirror_writeback mm/mmu_range_mirror
-vhost/dirty_log vhost/ring_mirror"
+programs="mm/mmu_mirror_samples mm/mmu_mirror_tlb mm/mmu_mirror_writeback
+mm/mmu_range_mirror vhost/dirty_log vhost/ring_mirror vhost/watch"
+# What they run, and is no test.
+tools="vhost/mirrorstat"
 headers=$CACHE/build/headers-$base
 tests=$CACHE/build/selftests-$base
 mkdir -p "$headers" "$tests/mm" "$tests/vhost"
 build() {
 	make -C "$tree" O="$headers" headers || return 1
-	for program in $programs; do
+	for program in $programs $tools; do
 		make -C "$tree/tools/testing/selftests/${program%/*}" \
 			OUTPUT="$tests/${program%/*}" LDFLAGS=-static \
 			KHDR_INCLUDES="-isystem $headers/usr/include" \
@@ -68,7 +70,7 @@ rm -rf "$root"
 	-m mirror_shadow -m mirror_window \
 	-m hwpoison_inject \
 	-m tun -m vhost_net -m vhost_vsock
-for program in $programs; do
+for program in $programs $tools; do
 	mkdir -p "$root/selftests/${program%/*}"
 	cp "$tests/$program" "$root/selftests/$program"
 done

@@ -23,6 +23,9 @@
 
 #include "ring_mirror.h"
 
+#define CREATE_TRACE_POINTS
+#include <trace/events/vhost_ring_mirror.h>
+
 /* How long to leave it after an opening that may succeed later. */
 #define OPEN_REST_MIN	max(1UL, HZ / 100UL)
 #define OPEN_REST_MAX	(4UL * HZ)
@@ -110,10 +113,11 @@ static void stats_add_window(struct vhost_ring_stats *stats,
 static void stats_add(struct vhost_ring_stats *sum,
 		      const struct vhost_ring_stats *stats)
 {
-	int event;
+	int event, why;
 
 	sum->mirrored += stats->mirrored;
-	sum->fallback += stats->fallback;
+	for (why = 0; why < VHOST_RING_NUM_WHYS; why++)
+		sum->fallback[why] += stats->fallback[why];
 	sum->fills += stats->fills;
 	sum->collisions += stats->collisions;
 	sum->installed += stats->installed;
@@ -128,6 +132,7 @@ static void part_stats(struct vhost_ring_mirror *mirror,
 		       struct vhost_ring_stats *stats)
 {
 	struct vhost_ring_part *part = &mirror->part[type];
+	int why;
 
 	/* The lock keeps the window from being closed, and counted twice. */
 	spin_lock(&mirror->lock);
@@ -138,7 +143,8 @@ static void part_stats(struct vhost_ring_mirror *mirror,
 			atomic_long_read(&mirror->domain->worst_wait_ns);
 	spin_unlock(&mirror->lock);
 	stats->mirrored = READ_ONCE(part->mirrored);
-	stats->fallback = READ_ONCE(part->fallback);
+	for (why = 0; why < VHOST_RING_NUM_WHYS; why++)
+		stats->fallback[why] = READ_ONCE(part->fallback[why]);
 }
 
 static struct mmu_mirror_window *part_open(struct vhost_ring_mirror *mirror,
@@ -239,10 +245,14 @@ static struct vhost_ring_mirror *mirror_alloc(struct vhost_virtqueue *vq)
 {
 	struct vhost_dev *dev = vq->dev;
 	struct vhost_ring_mirror *mirror;
+	int type;
 
 	mirror = kzalloc(sizeof(*mirror), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!mirror)
 		return NULL;
+	/* There has been none for the parts wanted before: they are nowhere. */
+	for (type = 0; type < VHOST_RING_NUM_PARTS; type++)
+		mirror->part[type].why = VHOST_RING_NOWHERE;
 	spin_lock_init(&mirror->lock);
 	INIT_WORK(&mirror->work, mirror_work);
 	mirror->mm = dev->mm;
@@ -313,11 +323,17 @@ void vhost_ring_mirror_want(struct vhost_virtqueue *vq, int type,
 	part->want = span;
 	if (span_equal(part->have, span)) {
 		part->use = part->window;
+		/* With a window, it is found unless the parameter says no. */
+		part->why = part->use ? VHOST_RING_OFF : VHOST_RING_FAILED;
 		queue = part_retry_due(part);
 	} else {
 		part->use = NULL;
+		part->why = VHOST_RING_OPENING;
 		queue = true;
 	}
+	if (!span.size)
+		part->why = READ_ONCE(vhost_ring_mirror_on) ?
+			    VHOST_RING_NOWHERE : VHOST_RING_OFF;
 	spin_unlock(&mirror->lock);
 	if (queue)
 		queue_work(mirror_wq, &mirror->work);
@@ -349,6 +365,83 @@ void __vhost_ring_mirror_want_log(struct vhost_virtqueue *vq, bool logging)
 			       logging ? log_size(vq) : 0);
 }
 EXPORT_SYMBOL_GPL(__vhost_ring_mirror_want_log);
+
+static const char * const part_names[] = {
+	[VHOST_ADDR_DESC] = "desc",
+	[VHOST_ADDR_AVAIL] = "avail",
+	[VHOST_ADDR_USED] = "used",
+	[VHOST_RING_LOG] = "log",
+};
+
+static const char * const why_names[] = {
+	[VHOST_RING_OFF] = "off",
+	[VHOST_RING_NOWHERE] = "nowhere",
+	[VHOST_RING_RESET] = "reset",
+	[VHOST_RING_OPENING] = "opening",
+	[VHOST_RING_FAILED] = "failed",
+	[VHOST_RING_UNFILLED] = "unfilled",
+	[VHOST_RING_INVALIDATED] = "invalidated",
+	[VHOST_RING_UNMAPPED] = "unmapped",
+	[VHOST_RING_OUTSIDE] = "outside",
+};
+
+static_assert(ARRAY_SIZE(why_names) == VHOST_RING_NUM_WHYS);
+
+static enum vhost_ring_why part_why(struct mmu_mirror_window *window, int type,
+				    const void __user *ptr)
+{
+	/* Other parts' windows are as large as the part. */
+	if (type == VHOST_RING_LOG &&
+	    (unsigned long)ptr - window->uaddr >= window->size)
+		return VHOST_RING_OUTSIDE;
+	switch (mmu_mirror_window_absence(window)) {
+	case MMU_MIRROR_UNFILLED:
+		return VHOST_RING_UNFILLED;
+	case MMU_MIRROR_INVALIDATED:
+		return VHOST_RING_INVALIDATED;
+	default:
+		return VHOST_RING_UNMAPPED;
+	}
+}
+
+/**
+ * vhost_ring_missed - account for an access that its window had no page for
+ * @vq: the queue
+ * @type: the ring part, or %VHOST_RING_LOG
+ * @ptr: what is accessed, as vhost.c knows it
+ *
+ * Context: under vq->mutex, outside the section.
+ */
+void vhost_ring_missed(struct vhost_virtqueue *vq, int type,
+		       const void __user *ptr)
+{
+	struct vhost_ring_part *part = &vq->mirror->part[type];
+	enum vhost_ring_why why = part_why(part->use, type, ptr);
+
+	WRITE_ONCE(part->fallback[why], part->fallback[why] + 1);
+	vhost_ring_trace(vq, type, why, ptr);
+}
+EXPORT_SYMBOL_GPL(vhost_ring_missed);
+
+/**
+ * vhost_ring_trace - trace an access that goes through uaccess
+ * @vq: the queue
+ * @type: the ring part, or %VHOST_RING_LOG
+ * @why: the reason
+ * @ptr: what is accessed, as vhost.c knows it
+ *
+ * Context: under vq->mutex.
+ */
+void vhost_ring_trace(struct vhost_virtqueue *vq, int type,
+		      enum vhost_ring_why why, const void __user *ptr)
+{
+	struct vhost_ring_mirror *mirror = vq->mirror;
+
+	trace_vhost_ring_fallback(mirror->pid, mirror->id, mirror->index,
+				  part_names[type], why_names[why], ptr);
+}
+EXPORT_SYMBOL_GPL(vhost_ring_trace);
+EXPORT_TRACEPOINT_SYMBOL_GPL(vhost_ring_fallback);
 
 static void mirror_free(struct vhost_ring_mirror *mirror)
 {
@@ -394,13 +487,6 @@ void vhost_ring_mirror_cleanup(struct vhost_dev *dev)
 }
 EXPORT_SYMBOL_GPL(vhost_ring_mirror_cleanup);
 
-static const char * const part_names[] = {
-	[VHOST_ADDR_DESC] = "desc",
-	[VHOST_ADDR_AVAIL] = "avail",
-	[VHOST_ADDR_USED] = "used",
-	[VHOST_RING_LOG] = "log",
-};
-
 static const char * const event_names[] = {
 	[MMU_NOTIFY_UNMAP] = "unmap",
 	[MMU_NOTIFY_CLEAR] = "clear",
@@ -417,17 +503,43 @@ static_assert(ARRAY_SIZE(event_names) == MMU_MIRROR_NR_EVENTS);
 static void show_stats(struct seq_file *seq, int type,
 		       const struct vhost_ring_stats *stats)
 {
-	int event;
+	unsigned long fallback = 0;
+	int event, why;
 
+	for (why = 0; why < VHOST_RING_NUM_WHYS; why++)
+		fallback += stats->fallback[why];
 	seq_printf(seq, " part=%s mirrored=%lu fallback=%lu drops=",
-		   part_names[type], stats->mirrored, stats->fallback);
+		   part_names[type], stats->mirrored, fallback);
 	for (event = 0; event < MMU_MIRROR_NR_EVENTS; event++)
 		seq_printf(seq, "%s%s:%lu", event ? "," : "",
 			   event_names[event], stats->drops[event]);
 	seq_printf(seq,
-		   " fills=%lu collisions=%lu installed=%lu worst_wait_ns=%ld\n",
+		   " fills=%lu collisions=%lu installed=%lu worst_wait_ns=%ld why=",
 		   stats->fills, stats->collisions, stats->installed,
 		   stats->worst_wait_ns);
+	for (why = 0; why < VHOST_RING_NUM_WHYS; why++)
+		seq_printf(seq, "%s%s:%lu", why ? "," : "", why_names[why],
+			   stats->fallback[why]);
+}
+
+/* Where the part is, and how much of it is mapped, if there is a window. */
+static void show_window(struct seq_file *seq, struct vhost_ring_mirror *mirror,
+			int type)
+{
+	unsigned long start = 0, pages = 0, mapped = 0;
+	struct mmu_mirror_window *window;
+
+	/* The lock keeps the window from being closed. */
+	spin_lock(&mirror->lock);
+	window = mirror->part[type].window;
+	if (window) {
+		start = window->uaddr;
+		pages = window->npages;
+		mapped = mmu_mirror_window_mapped(window);
+	}
+	spin_unlock(&mirror->lock);
+	seq_printf(seq, " start=0x%lx pages=%lu mapped=%lu", start, pages,
+		   mapped);
 }
 
 /* One line for each part of each queue; last, what has been closed. */
@@ -444,11 +556,14 @@ static int mirrors_show(struct seq_file *seq, void *unused)
 			seq_printf(seq, "pid=%d dev=%u vq=%d", mirror->pid,
 				   mirror->id, mirror->index);
 			show_stats(seq, type, &stats);
+			show_window(seq, mirror, type);
+			seq_putc(seq, '\n');
 		}
 	}
 	for (type = 0; type < VHOST_RING_NUM_PARTS; type++) {
 		seq_puts(seq, "pid=0 closed");
 		show_stats(seq, type, &mirrors_closed[type]);
+		seq_putc(seq, '\n');
 	}
 	mutex_unlock(&mirrors_lock);
 	return 0;

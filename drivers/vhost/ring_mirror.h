@@ -18,6 +18,7 @@
 #include <linux/mmu_range_mirror.h>
 #include <linux/moduleparam.h>
 #include <linux/spinlock.h>
+#include <linux/tracepoint-defs.h>
 #include <linux/workqueue.h>
 
 /* The dirty log is one more part, beside those of the ring itself. */
@@ -39,9 +40,36 @@ struct vhost_ring_span {
 };
 
 /**
+ * enum vhost_ring_why - why an access goes through uaccess
+ * @VHOST_RING_OFF: the parameter ring_mirror is off
+ * @VHOST_RING_NOWHERE: the part is not aligned, or in several pieces
+ * @VHOST_RING_RESET: its address or translation may have changed, and the queue
+ *	has not run since
+ * @VHOST_RING_OPENING: the work has not opened the window yet
+ * @VHOST_RING_FAILED: it could not
+ * @VHOST_RING_UNFILLED: no fill has looked at the page yet
+ * @VHOST_RING_INVALIDATED: the page was taken away
+ * @VHOST_RING_UNMAPPED: the fill found nothing there that could be mapped
+ * @VHOST_RING_OUTSIDE: it is not in the window
+ * @VHOST_RING_NUM_WHYS: how many there are
+ */
+enum vhost_ring_why {
+	VHOST_RING_OFF,
+	VHOST_RING_NOWHERE,
+	VHOST_RING_RESET,
+	VHOST_RING_OPENING,
+	VHOST_RING_FAILED,
+	VHOST_RING_UNFILLED,
+	VHOST_RING_INVALIDATED,
+	VHOST_RING_UNMAPPED,
+	VHOST_RING_OUTSIDE,
+	VHOST_RING_NUM_WHYS,
+};
+
+/**
  * struct vhost_ring_stats - what the windows of one ring part have seen
  * @mirrored: accesses through a window
- * @fallback: accesses through uaccess
+ * @fallback: accesses through uaccess, by &enum vhost_ring_why
  * @fills: runs of the windows' fill work
  * @collisions: lookups that an invalidation made void
  * @installed: pages installed
@@ -50,7 +78,7 @@ struct vhost_ring_span {
  */
 struct vhost_ring_stats {
 	unsigned long mirrored;
-	unsigned long fallback;
+	unsigned long fallback[VHOST_RING_NUM_WHYS];
 	unsigned long fills;
 	unsigned long collisions;
 	unsigned long installed;
@@ -64,7 +92,8 @@ struct vhost_ring_stats {
  *	is about to close: only the holder of vq->mutex changes @want, and sets
  *	@use only while @want is what @window was opened for.
  * @mirrored: accesses through a window
- * @fallback: accesses through uaccess
+ * @fallback: accesses through uaccess, by @why or what the window knows
+ * @why: why an access finds no window to go through
  * @want: what a window is wanted on
  * @have: what @window was opened on, or could not be opened on
  * @window: the open window, or NULL
@@ -73,13 +102,14 @@ struct vhost_ring_stats {
  * @backoff: how far @retry_at was last pushed
  * @closed: what the closed windows of this part have seen
  *
- * @use and the two counters belong to vq->mutex; the rest to the mirror's lock,
- * and @want is changed under both.
+ * @use, @why and the counters of accesses belong to vq->mutex; the rest to the
+ * mirror's lock, and @want is changed under both.
  */
 struct vhost_ring_part {
 	struct mmu_mirror_window *use;
 	unsigned long mirrored;
-	unsigned long fallback;
+	unsigned long fallback[VHOST_RING_NUM_WHYS];
+	enum vhost_ring_why why;
 	struct vhost_ring_span want;
 	struct vhost_ring_span have;
 	struct mmu_mirror_window *window;
@@ -122,6 +152,10 @@ void vhost_ring_mirror_want(struct vhost_virtqueue *vq, int type,
 			    const void __user *uaddr, size_t size);
 void __vhost_ring_mirror_want_log(struct vhost_virtqueue *vq, bool logging);
 void vhost_ring_mirror_cleanup(struct vhost_dev *dev);
+void vhost_ring_missed(struct vhost_virtqueue *vq, int type,
+		       const void __user *ptr);
+void vhost_ring_trace(struct vhost_virtqueue *vq, int type,
+		      enum vhost_ring_why why, const void __user *ptr);
 
 /* Before anything else is done to a queue. */
 static inline void vhost_ring_mirror_init(struct vhost_virtqueue *vq)
@@ -141,8 +175,10 @@ static inline void vhost_ring_mirror_reset(struct vhost_virtqueue *vq)
 
 	if (!mirror)
 		return;
-	for (type = 0; type < VHOST_NUM_ADDRS; type++)
+	for (type = 0; type < VHOST_NUM_ADDRS; type++) {
 		mirror->part[type].use = NULL;
+		mirror->part[type].why = VHOST_RING_RESET;
+	}
 }
 
 /**
@@ -188,19 +224,37 @@ vhost_ring_offset(struct vhost_virtqueue *vq, enum vhost_uaddr_type type,
 	return (unsigned long)ptr - base;
 }
 
-/* Count an access. The reader of the counts holds no lock. */
+DECLARE_TRACEPOINT(vhost_ring_fallback);
+
+/* Count an access without a window. The reader of the counts holds no lock. */
 static __always_inline bool
-vhost_ring_count(struct vhost_virtqueue *vq, int type, bool mirrored)
+vhost_ring_unmirrored(struct vhost_virtqueue *vq, int type,
+		      const void __user *ptr)
 {
 	struct vhost_ring_part *part;
+	unsigned long *count;
 
 	if (unlikely(!vq->mirror))
 		return false;
 	part = &vq->mirror->part[type];
+	count = &part->fallback[part->why];
+	WRITE_ONCE(*count, *count + 1);
+	if (tracepoint_enabled(vhost_ring_fallback))
+		vhost_ring_trace(vq, type, part->why, ptr);
+	return false;
+}
+
+/* Count an access with a window, which had the page of @ptr or not. */
+static __always_inline bool
+vhost_ring_count(struct vhost_virtqueue *vq, int type, const void __user *ptr,
+		 bool mirrored)
+{
+	struct vhost_ring_part *part = &vq->mirror->part[type];
+
 	if (likely(mirrored))
 		WRITE_ONCE(part->mirrored, part->mirrored + 1);
 	else
-		WRITE_ONCE(part->fallback, part->fallback + 1);
+		vhost_ring_missed(vq, type, ptr);
 	return mirrored;
 }
 
@@ -226,14 +280,14 @@ vhost_ring_get16(struct vhost_virtqueue *vq, enum vhost_uaddr_type type,
 	const __virtio16 *p;
 
 	if (unlikely(!window))
-		return vhost_ring_count(vq, type, false);
+		return vhost_ring_unmirrored(vq, type, ptr);
 	mmu_mirror_enter(window->domain);
 	p = mmu_mirror_window_ptr(window, vhost_ring_offset(vq, type, ptr),
 				  sizeof(*p));
 	if (likely(p))
 		*val = READ_ONCE(*p);
 	mmu_mirror_exit(window->domain);
-	return vhost_ring_count(vq, type, p);
+	return vhost_ring_count(vq, type, ptr, p);
 }
 
 /**
@@ -254,14 +308,14 @@ vhost_ring_put16(struct vhost_virtqueue *vq, __virtio16 val,
 	__virtio16 *p;
 
 	if (unlikely(!window))
-		return vhost_ring_count(vq, type, false);
+		return vhost_ring_unmirrored(vq, type, ptr);
 	mmu_mirror_enter(window->domain);
 	p = mmu_mirror_window_ptr(window, vhost_ring_offset(vq, type, ptr),
 				  sizeof(*p));
 	if (likely(p))
 		WRITE_ONCE(*p, val);
 	mmu_mirror_exit(window->domain);
-	return vhost_ring_count(vq, type, p);
+	return vhost_ring_count(vq, type, ptr, p);
 }
 
 /**
@@ -285,7 +339,7 @@ vhost_ring_get_desc(struct vhost_virtqueue *vq, struct vring_desc *desc,
 	const struct vring_desc *p;
 
 	if (unlikely(!window || size != sizeof(*desc)))
-		return vhost_ring_count(vq, type, false);
+		return vhost_ring_unmirrored(vq, type, ptr);
 	mmu_mirror_enter(window->domain);
 	p = mmu_mirror_window_ptr(window, vhost_ring_offset(vq, type, ptr),
 				  sizeof(*p));
@@ -296,7 +350,7 @@ vhost_ring_get_desc(struct vhost_virtqueue *vq, struct vring_desc *desc,
 		desc->next = READ_ONCE(p->next);
 	}
 	mmu_mirror_exit(window->domain);
-	return vhost_ring_count(vq, type, p);
+	return vhost_ring_count(vq, type, ptr, p);
 }
 
 /**
@@ -324,7 +378,7 @@ vhost_ring_put_used(struct vhost_virtqueue *vq, const void __user *ptr,
 	const u32 *half = from;
 
 	if (unlikely(!window || size % sizeof(*half)))
-		return vhost_ring_count(vq, type, false);
+		return vhost_ring_unmirrored(vq, type, ptr);
 	mmu_mirror_enter(window->domain);
 	while (size) {
 		unsigned int room = PAGE_SIZE -
@@ -340,7 +394,7 @@ vhost_ring_put_used(struct vhost_virtqueue *vq, const void __user *ptr,
 			WRITE_ONCE(*p++, *half++);
 	}
 	mmu_mirror_exit(window->domain);
-	return vhost_ring_count(vq, type, !size);
+	return vhost_ring_count(vq, type, ptr, !size);
 }
 
 /**
@@ -367,7 +421,7 @@ vhost_ring_set_bit(struct vhost_virtqueue *vq, int nr, const void __user *ptr)
 	void *p;
 
 	if (unlikely(!window))
-		return vhost_ring_count(vq, VHOST_RING_LOG, false);
+		return vhost_ring_unmirrored(vq, VHOST_RING_LOG, ptr);
 	mmu_mirror_enter(window->domain);
 	/* Below the window it wraps, to far beyond it. */
 	p = mmu_mirror_window_ptr(window, (unsigned long)ptr - window->uaddr,
@@ -376,7 +430,7 @@ vhost_ring_set_bit(struct vhost_virtqueue *vq, int nr, const void __user *ptr)
 		set_bit(nr + offset_in_page(p) * BITS_PER_BYTE,
 			p - offset_in_page(p));
 	mmu_mirror_exit(window->domain);
-	return vhost_ring_count(vq, VHOST_RING_LOG, p);
+	return vhost_ring_count(vq, VHOST_RING_LOG, ptr, p);
 }
 
 #else /* !CONFIG_VHOST_RING_MIRROR */

@@ -735,7 +735,7 @@ static unsigned long number(const char *line, const char *key)
 {
 	const char *p = strstr(line, key);
 
-	return p ? strtoul(p + strlen(key), NULL, 10) : 0;
+	return p ? strtoul(p + strlen(key), NULL, 0) : 0;
 }
 
 static unsigned long all_drops(const char *line)
@@ -797,6 +797,21 @@ int stats_read(struct stats *stats, int pid, int q, int part)
 	}
 	fclose(file);
 	return 0;
+}
+
+long stats_number(int pid, int q, int part, const char *key)
+{
+	FILE *file = fopen(STATS_FILE, "r");
+	char line[1024];
+	long sum = 0;
+
+	if (!file)
+		return fail(STATS_FILE);
+	while (fgets(line, sizeof(line), file))
+		if (line_matches(line, pid, q, part))
+			sum += number(line, key);
+	fclose(file);
+	return sum;
 }
 
 int ring_mirror_set(bool on)

@@ -167,6 +167,8 @@ struct stats {
  * queue @q (or ANY) and part @part (or ANY).
  */
 int stats_read(struct stats *stats, int pid, int q, int part);
+/* The sum of one number of them, "fills=" or, of a list, "clear:"; or -1. */
+long stats_number(int pid, int q, int part, const char *key);
 int ring_mirror_set(bool on);
 
 #endif

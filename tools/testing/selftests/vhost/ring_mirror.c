@@ -757,6 +757,7 @@ TEST_F_TIMEOUT(plain, memory_for_windows_comes_late, TIMEOUT)
 	ASSERT_EQ(0, fail_openings(true));
 	EXPECT_EQ(0, client_open(c, &config));
 	EXPECT_EQ(0, client_round(c, 4 * c->num));
+	EXPECT_LT(0, stats_number(getpid(), ANY, ANY, "failed:"));
 	EXPECT_EQ(0, stats_read(&stats, getpid(), ANY, ANY));
 	EXPECT_EQ(0, stats.mirrored);
 	EXPECT_LT(0, stats.fallback);
