@@ -137,8 +137,8 @@ check_base() {
 	prepare
 	total=$(find "$patches" -name '*.patch' ! -name '0000-*' | wc -l)
 	status=0
-	git -C "$tree" am -q "$patches"/000[1-9]-*.patch >"$logs/$base-am" 2>&1 ||
-		status=1
+	find "$patches" -name '*.patch' ! -name '0000-*' | sort |
+		xargs git -C "$tree" am -q >"$logs/$base-am" 2>&1 || status=1
 	[ "$(git -C "$tree" rev-list --count base..series)" = "$total" ] || status=1
 	result "$status" "git am applies $total patches"
 	[ "$status" = 0 ] || return 0
