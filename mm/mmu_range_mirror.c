@@ -1142,16 +1142,24 @@ static bool window_page_ok(struct page *page)
 	return !PageHighMem(page) && !is_zone_device_page(page);
 }
 
-static void window_install(struct mmu_mirror_window *window,
-			   unsigned long index, struct page *page)
+/* The page is marked dirty under the same hold of the lock. */
+static void window_set(struct mmu_mirror_window *window, unsigned long index,
+		       struct page *page)
 {
-	if (!window_page_ok(page))
-		return;
-	if (window->writable)
-		mmu_range_mirror_mark_dirty(&window->mirror, page_folio(page));
 	/* Pairs with the dependent load in mmu_mirror_window_ptr(). */
 	smp_store_release(&window->kaddr[index], page_address(page));
 	WRITE_ONCE(window->installed, window->installed + 1);
+}
+
+static void window_install(struct mmu_mirror_window *window,
+			   unsigned long index, struct page *page)
+{
+	/* What is there is current: mmu_mirror_window_populate() was first. */
+	if (!window_page_ok(page) || window->kaddr[index])
+		return;
+	if (window->writable)
+		mmu_range_mirror_mark_dirty(&window->mirror, page_folio(page));
+	window_set(window, index, page);
 }
 
 /* Look pages up without faulting any in. Return how many, or an errno. */
@@ -1206,7 +1214,7 @@ static long window_fill_batch(struct mmu_mirror_window *window,
 	return -EAGAIN;
 }
 
-/* Only the fill installs, so a page that is absent here stays absent. */
+/* Absent pages from @index on. What installs one meanwhile wins. */
 static unsigned long window_absent_run(struct mmu_mirror_window *window,
 				       unsigned long index, unsigned long end)
 {
@@ -1295,7 +1303,8 @@ static void window_fill(struct work_struct *work)
  * in; their next miss asks again. While a window rests, nothing happens. Of a
  * window of more than 8192 pages, that many around the last miss are filled in.
  *
- * Context: any but NMI; the caller keeps the window from being freed.
+ * Context: any but NMI, without the scheduler's locks: it may wake a worker. The
+ * caller keeps the window from being freed.
  */
 void mmu_mirror_window_prefetch(struct mmu_mirror_window *window)
 {
@@ -1308,6 +1317,58 @@ void mmu_mirror_window_prefetch(struct mmu_mirror_window *window)
 		queue_work(window_wq, &window->fill);
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_window_prefetch);
+
+static int window_populate_page(struct mmu_range_mirror *mirror,
+				unsigned long addr, struct page *page,
+				void *ctx)
+{
+	struct mmu_mirror_window *window = to_window(mirror);
+
+	unsigned long index = (addr - mirror->start) >> PAGE_SHIFT;
+
+	if (!window_page_ok(page))
+		return -EOPNOTSUPP;
+	if (!window->kaddr[index])
+		window_set(window, index, page);
+	return 0;
+}
+
+/**
+ * mmu_mirror_window_populate - fault the absent pages of a window in, and wait
+ * @window: an open window, which the caller keeps from being closed
+ *
+ * For a driver that has no uaccess to fall back to, and may sleep now. By the
+ * time this returns, pages may have gone again.
+ *
+ * Context: process context with current->mm the window's and mmap_lock not
+ * held; sleeps like mmu_range_mirror_begin().
+ * Return: 0; -EOPNOTSUPP on a page that no window maps, in high memory or on a
+ * device; otherwise as mmu_range_mirror_populate(): -EFAULT also for memory
+ * without pages. Those before the one that failed may have been installed.
+ */
+int mmu_mirror_window_populate(struct mmu_mirror_window *window)
+{
+	unsigned int flags = window->writable ? FOLL_WRITE : 0;
+	unsigned long index = 0;
+
+	while (index < window->npages) {
+		unsigned long addr = window->mirror.start + index * PAGE_SIZE;
+		unsigned long n = window_absent_run(window, index,
+						    window->npages);
+		int ret = 0;
+
+		if (n)
+			ret = mmu_range_mirror_populate(&window->mirror, addr, n,
+							flags,
+							window_populate_page,
+							NULL);
+		if (ret)
+			return ret;
+		index += max(n, 1UL);
+	}
+	return 0;
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_window_populate);
 
 /**
  * mmu_mirror_window_miss - a reader found a page absent

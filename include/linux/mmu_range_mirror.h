@@ -466,6 +466,7 @@ mmu_mirror_window_open(struct mmu_mirror_domain *domain, struct mm_struct *mm,
 		       unsigned long uaddr, unsigned long size, bool writable);
 void mmu_mirror_window_close(struct mmu_mirror_window *window);
 void mmu_mirror_window_prefetch(struct mmu_mirror_window *window);
+int mmu_mirror_window_populate(struct mmu_mirror_window *window);
 
 /**
  * enum mmu_mirror_absence - why a page of a window is absent
@@ -490,26 +491,10 @@ unsigned long mmu_mirror_window_mapped(struct mmu_mirror_window *window);
 void *mmu_mirror_window_miss(struct mmu_mirror_window *window,
 			     unsigned long page);
 
-/**
- * mmu_mirror_window_ptr - the kernel address of an object in a window
- * @window: an open window, or one that is being closed
- * @offset: of the object, in bytes from the window's first byte
- * @size: of the object, in bytes, at least one
- *
- * The pointer is good until mmu_mirror_exit(). The page that an out-of-range
- * offset would select is clamped under speculation, so the caller may pass an
- * index that a guest supplied; what is read through the pointer is shared
- * memory and to be read once.
- *
- * Context: inside a section of the window's domain. Pairs with the
- * smp_store_release() that installs the page, by address dependency.
- * Cost: a bounds check, one load of the pointer.
- * Return: NULL where the object is out of range, straddles a page or is not
- * mapped at the moment: use uaccess. The last also asks for a fill.
- */
+/* private: of mmu_mirror_window_ptr() and mmu_mirror_window_peek() */
 static __always_inline void *
-mmu_mirror_window_ptr(struct mmu_mirror_window *window, unsigned long offset,
-		      unsigned long size)
+__mmu_mirror_window_ptr(struct mmu_mirror_window *window, unsigned long offset,
+			unsigned long size, bool fill)
 {
 	unsigned long pos, page;
 	void *kaddr;
@@ -522,8 +507,54 @@ mmu_mirror_window_ptr(struct mmu_mirror_window *window, unsigned long offset,
 	page = array_index_nospec(pos >> PAGE_SHIFT, window->npages);
 	kaddr = READ_ONCE(window->kaddr[page]);
 	if (unlikely(!kaddr))
-		return mmu_mirror_window_miss(window, page);
+		return fill ? mmu_mirror_window_miss(window, page) : NULL;
 	return kaddr + offset_in_page(pos);
+}
+
+/**
+ * mmu_mirror_window_ptr - the kernel address of an object in a window
+ * @window: an open window, or one that is being closed
+ * @offset: of the object, in bytes from the window's first byte
+ * @size: of the object, in bytes, at least one
+ *
+ * The pointer is good until mmu_mirror_exit(). The page that an out-of-range
+ * offset would select is clamped under speculation, so the caller may pass an
+ * index that a guest supplied; what is read through the pointer is shared
+ * memory and to be read once.
+ *
+ * Context: inside a section of the window's domain. Pairs with the
+ * smp_store_release() that installs the page, by address dependency. A miss
+ * queues work, and so may wake a task: with the scheduler's locks held, use
+ * mmu_mirror_window_peek().
+ * Cost: a bounds check, one load of the pointer.
+ * Return: NULL where the object is out of range, straddles a page or is not
+ * mapped at the moment: use uaccess. The last also asks for a fill.
+ */
+static __always_inline void *
+mmu_mirror_window_ptr(struct mmu_mirror_window *window, unsigned long offset,
+		      unsigned long size)
+{
+	return __mmu_mirror_window_ptr(window, offset, size, true);
+}
+
+/**
+ * mmu_mirror_window_peek - mmu_mirror_window_ptr() that asks for no fill
+ * @window: an open window, or one that is being closed
+ * @offset: of the object, in bytes from the window's first byte
+ * @size: of the object, in bytes, at least one
+ *
+ * For who fills the window itself, by mmu_mirror_window_populate(), and for
+ * who cannot wake a task.
+ *
+ * Context: inside a section of the window's domain, whatever else is held.
+ * Cost: as mmu_mirror_window_ptr().
+ * Return: as mmu_mirror_window_ptr().
+ */
+static __always_inline void *
+mmu_mirror_window_peek(struct mmu_mirror_window *window, unsigned long offset,
+		       unsigned long size)
+{
+	return __mmu_mirror_window_ptr(window, offset, size, false);
 }
 
 #endif /* _LINUX_MMU_RANGE_MIRROR_H */

@@ -793,6 +793,90 @@ static void window_fill_skips_holes(struct kunit *test)
 	mmu_mirror_domain_destroy(domain);
 }
 
+/* Populating faults in what the fill would leave absent. */
+static void window_populate_faults_in(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct mmu_mirror_domain *domain = mmu_mirror_domain_alloc();
+	struct mmu_mirror_window *window;
+	int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, domain);
+	remap_memory(test, addr + PAGE_SIZE, 2 * PAGE_SIZE);
+	window = window_make(test, domain, addr, LENGTH);
+	KUNIT_EXPECT_NULL(test, window->kaddr[1]);
+	KUNIT_EXPECT_EQ(test, NPAGES - 2, window->installed);
+	KUNIT_EXPECT_EQ(test, 0, mmu_mirror_window_populate(window));
+	for (i = 0; i < NPAGES; i++)
+		KUNIT_EXPECT_PTR_EQ_MSG(test, window->kaddr[i],
+					page_address(mapped_page(test, addr + i * PAGE_SIZE)),
+					"page %d", i);
+	/* Those that were there are neither installed nor dirtied again. */
+	KUNIT_EXPECT_EQ(test, 0, mmu_mirror_window_populate(window));
+	KUNIT_EXPECT_EQ(test, NPAGES, window->installed);
+	KUNIT_EXPECT_EQ(test, NPAGES, window->mirror.nr_dirtied);
+	KUNIT_EXPECT_TRUE(test, PageDirty(mapped_page(test, addr + PAGE_SIZE)));
+
+	invalidate(addr, addr + PAGE_SIZE);
+	KUNIT_EXPECT_NULL(test, window->kaddr[0]);
+	vm_munmap(addr + 5 * PAGE_SIZE, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, -EFAULT, mmu_mirror_window_populate(window));
+	KUNIT_EXPECT_NOT_NULL(test, window->kaddr[0]);
+	mmu_mirror_window_close(window);
+	mmu_mirror_domain_destroy(domain);
+}
+
+/* What the process may not write is not populated for writing. */
+static void window_populate_respects_protection(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct mmu_mirror_domain *domain = mmu_mirror_domain_alloc();
+	struct mmu_mirror_window *window;
+
+	KUNIT_ASSERT_NOT_NULL(test, domain);
+	KUNIT_ASSERT_EQ(test, addr,
+			vm_mmap(NULL, addr, PAGE_SIZE, PROT_READ,
+				MAP_ANONYMOUS | MAP_PRIVATE | MAP_FIXED, 0));
+	window = mmu_mirror_window_open(domain, current->mm, addr, PAGE_SIZE, true);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(window));
+	KUNIT_EXPECT_EQ(test, -EFAULT, mmu_mirror_window_populate(window));
+	KUNIT_EXPECT_NULL(test, window->kaddr[0]);
+	mmu_mirror_window_close(window);
+	mmu_mirror_domain_destroy(domain);
+}
+
+/* Of the two ways to read, only one has an absent page filled in. */
+static void window_peek_asks_for_no_fill(struct kunit *test)
+{
+	struct window_test t;
+	int *p;
+
+	window_setup(test, &t);
+	mmu_mirror_enter(t.domain);
+	p = mmu_mirror_window_peek(t.window, PAGE_SIZE, sizeof(*p));
+	KUNIT_EXPECT_NOT_NULL(test, p);
+	if (p)
+		KUNIT_EXPECT_EQ(test, 2, READ_ONCE(*p));
+	KUNIT_EXPECT_NULL(test, mmu_mirror_window_peek(t.window, PAGE_SIZE - 2, 4));
+	KUNIT_EXPECT_NULL(test, mmu_mirror_window_peek(t.window, LENGTH, 1));
+	mmu_mirror_exit(t.domain);
+
+	invalidate(t.addr, t.addr + PAGE_SIZE);
+	mmu_mirror_enter(t.domain);
+	KUNIT_EXPECT_NULL(test, mmu_mirror_window_peek(t.window, 0, 4));
+	mmu_mirror_exit(t.domain);
+	flush_work(&t.window->fill);
+	KUNIT_EXPECT_EQ(test, 1, t.window->fills);
+	/* The window has rested from its first fill. */
+	msleep(50);
+	mmu_mirror_enter(t.domain);
+	KUNIT_EXPECT_NULL(test, mmu_mirror_window_ptr(t.window, 0, 4));
+	mmu_mirror_exit(t.domain);
+	flush_work(&t.window->fill);
+	KUNIT_EXPECT_EQ(test, 2, t.window->fills);
+	window_teardown(&t);
+}
+
 /* What the process may not write is not mapped for writing. */
 static void window_respects_protection(struct kunit *test)
 {
@@ -1553,6 +1637,9 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(window_reads_and_writes),
 	KUNIT_CASE(window_at_an_offset),
 	KUNIT_CASE(window_fill_skips_holes),
+	KUNIT_CASE(window_populate_faults_in),
+	KUNIT_CASE(window_populate_respects_protection),
+	KUNIT_CASE(window_peek_asks_for_no_fill),
 	KUNIT_CASE(window_respects_protection),
 	KUNIT_CASE(window_invalidate_drops),
 	KUNIT_CASE(window_nonblockable),

@@ -63,4 +63,4 @@ STARTS = {
 	'empty': {},
 }
 # Here conditions on opaque values are the caller's mistakes: they are false.
-CHECKS_ARGUMENTS = {'mmu_mirror_window_ptr'}
+CHECKS_ARGUMENTS = {'__mmu_mirror_window_ptr'}
