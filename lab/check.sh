@@ -29,6 +29,7 @@ run() {
 	mutants) "$LAB/mutants.sh" ;;
 	package) "$LAB/package-check.sh" ;;
 	series) "$LAB/series-check.sh" ;;
+	pfncache) "$LAB/pfncache/check.sh" ;;
 	*) die "no tier $1" ;;
 	esac
 }
