@@ -45,7 +45,7 @@ help:
 	@echo "  check-mm       the kernel's own tests of mm, on mirrored processes"
 	@echo '  check-soak     rings and windows, disturbed (MINUTES=25)      30 min'
 	@echo '  check-series   each commit of the series, built   8 min; 22 the first time'
-	@echo '  check-pfncache KVM on windows: its selftests      5 min; 9 the first time'
+	@echo '  check-pfncache KVM on windows: its selftests     3 min; 10 the first time'
 	@echo
 	@echo '  clean          remove what was built (not what was downloaded)'
 	@echo
