@@ -794,7 +794,7 @@ static long mirror_populate_batch(struct mmu_range_mirror *mirror,
 						   MIRROR_RETRIES);
 			continue;
 		}
-		for (i = 0; i < got && !ret; i++) {
+		for (i = 0; i < got && ret >= 0; i++) {
 			ret = install(mirror, start + i * PAGE_SIZE, pages[i],
 				      ctx);
 			if (!ret && (flags & FOLL_WRITE))
@@ -803,6 +803,7 @@ static long mirror_populate_batch(struct mmu_range_mirror *mirror,
 		}
 		mmu_range_mirror_unlock(mirror);
 		put_pages(pages, got);
+		ret = min(ret, 0);
 		trace_mmu_mirror_populate(mirror, start, ret ? i - 1 : i,
 					  flags & FOLL_WRITE, ret);
 		return ret ?: got;
@@ -816,8 +817,9 @@ static long mirror_populate_batch(struct mmu_range_mirror *mirror,
  * @start: first address, page aligned
  * @npages: number of pages; all of them inside the mirror
  * @flags: FOLL_WRITE for writable entries, or 0
- * @install: makes one entry, under the mirror's lock; a non-zero errno ends
- *	the population, and that page is not marked dirty
+ * @install: makes one entry, under the mirror's lock; a negative errno ends
+ *	the population, and that page is not marked dirty. Nor is one for which
+ *	it returns 1, because there was an entry already
  * @ctx: for @install
  *
  * The whole loop of DOC: locking, faulting pages in. On an error, pages before
@@ -1323,13 +1325,14 @@ static int window_populate_page(struct mmu_range_mirror *mirror,
 				void *ctx)
 {
 	struct mmu_mirror_window *window = to_window(mirror);
-
 	unsigned long index = (addr - mirror->start) >> PAGE_SHIFT;
 
 	if (!window_page_ok(page))
 		return -EOPNOTSUPP;
-	if (!window->kaddr[index])
-		window_set(window, index, page);
+	/* A fill was first. */
+	if (window->kaddr[index])
+		return 1;
+	window_set(window, index, page);
 	return 0;
 }
 

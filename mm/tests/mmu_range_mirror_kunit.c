@@ -826,6 +826,34 @@ static void window_populate_faults_in(struct kunit *test)
 	mmu_mirror_domain_destroy(domain);
 }
 
+static void fill_first(void *arg)
+{
+	struct mmu_mirror_window *window = arg;
+
+	/* It comes by here as well. */
+	if (current_work() == &window->fill)
+		return;
+	window->hold_off = jiffies;
+	mmu_mirror_window_prefetch(window);
+	flush_work(&window->fill);
+}
+
+/* A fill between the lookup and the lock: its pages are not dirtied again. */
+static void window_populate_comes_second(struct kunit *test)
+{
+	struct window_test t;
+
+	window_setup(test, &t);
+	invalidate(t.addr, t.addr + LENGTH);
+	KUNIT_EXPECT_EQ(test, NPAGES, t.window->installed);
+	inject_call(MMU_RANGE_MIRROR_LOOKED_UP, fill_first, t.window);
+	KUNIT_EXPECT_EQ(test, 0, mmu_mirror_window_populate(t.window));
+	KUNIT_EXPECT_EQ(test, 2, inject.calls);
+	KUNIT_EXPECT_EQ(test, 2 * NPAGES, t.window->installed);
+	KUNIT_EXPECT_EQ(test, 2 * NPAGES, t.window->mirror.nr_dirtied);
+	window_teardown(&t);
+}
+
 /* What the process may not write is not populated for writing. */
 static void window_populate_respects_protection(struct kunit *test)
 {
@@ -1638,6 +1666,7 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(window_at_an_offset),
 	KUNIT_CASE(window_fill_skips_holes),
 	KUNIT_CASE(window_populate_faults_in),
+	KUNIT_CASE(window_populate_comes_second),
 	KUNIT_CASE(window_populate_respects_protection),
 	KUNIT_CASE(window_peek_asks_for_no_fill),
 	KUNIT_CASE(window_respects_protection),
