@@ -7,7 +7,8 @@
 # with our modules, run the tests there (lab/selftest-vm.sh) and print their
 # KTAP; with TIMES beyond one, that often, one KTAP line a round, and of the
 # tests only the races. With PROGRAM, of one set (mm/mmu_range_mirror), just that
-# one, with arguments of kselftest_harness.
+# one, with arguments of kselftest_harness. MINUTES is how long that takes beyond
+# what a program takes; it then runs on ext4. TIER names the logs.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
@@ -29,18 +30,19 @@ stock)
 	"$LAB/build.sh" "$kernel" >/dev/null
 	;;
 esac
-[ $# = 0 ] || seconds=$((seconds / 2))
+[ $# = 0 ] || seconds=$((seconds / 2 + ${MINUTES:-0} * 60))
 # The rounds after the first are of a machine that is up.
 seconds=$((seconds + (times - 1) * 300))
 
 tree=$("$LAB/tree.sh" "$base")
-out=$CACHE/build/check-${kernel%-*}
+out=$CACHE/build/check-${TIER:-${kernel%-*}}
 [ "$times" = 1 ] || out=$CACHE/build/check-repeat
 mkdir -p "$out"
 
 say "building the selftests"
 programs="mm/mmu_mirror_samples mm/mmu_mirror_tlb mm/mmu_mirror_writeback
-mm/mmu_range_mirror vhost/dirty_log vhost/ring_mirror vhost/watch"
+mm/mmu_range_mirror vhost/dirty_log vhost/ring_fuzz vhost/ring_mirror
+vhost/watch"
 # What they run, and is no test.
 tools="vhost/mirrorstat"
 headers=$CACHE/build/headers-$base
@@ -88,7 +90,8 @@ else
 fi >"$root/etc/programs"
 
 status=0
-"$LAB/boot.sh" -k "$kernel" -r "$root" -o "$out" -t "$seconds" || status=$?
+"$LAB/boot.sh" -k "$kernel" -r "$root" -o "$out" -t "$seconds" \
+	${MINUTES:+-i ext4} || status=$?
 cat "$out/results" 2>/dev/null || true
 printf 'TAP version 13\n1..1\n'
 case $status in

@@ -160,7 +160,7 @@ static void no_ipv6(const char *name)
 	close(fd);
 }
 
-static int open_tap(struct client *c)
+int client_open_tap(struct client *c)
 {
 	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
 	struct sockaddr_ll addr = {
@@ -430,7 +430,7 @@ int client_open(struct client *c, const struct client_config *config)
 		c->queue[q].kick = eventfd(0, EFD_NONBLOCK);
 		c->queue[q].call = eventfd(0, EFD_NONBLOCK);
 	}
-	if (open_tap(c) || alloc_memory(c))
+	if (client_open_tap(c) || alloc_memory(c))
 		return -1;
 	return client_start(c);
 }

@@ -93,6 +93,8 @@ struct client {
 
 /* All return 0, or -1 after a note of the reason. */
 int client_open(struct client *c, const struct client_config *config);
+/* Only the tap device and the socket behind it. */
+int client_open_tap(struct client *c);
 int client_start(struct client *c);
 void client_close(struct client *c);
 int client_set_rings(struct client *c, int q);
