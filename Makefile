@@ -7,11 +7,9 @@
 TIERS := lab static litmus kunit stock build debug guest
 N ?= 200
 
-MINUTES ?= 25
+export N
 
-export N MINUTES
-
-LONG := mutants repeat package series soak mm pfncache
+LONG := mutants fuzz repeat package series soak mm pfncache
 
 .PHONY: help run module mirrorstat deb install bench docs series check clean \
 	$(TIERS:%=check-%) $(LONG:%=check-%)
@@ -40,6 +38,7 @@ help:
 	@echo '  check-guest    one nested guest, one client: make run in short  2 min'
 	@echo '  Long:'
 	@echo '  check-mutants  the tests against small wrong changes           30 min'
+	@echo '  check-fuzz     hostile users of vhost, for MINUTES (30)        35 min'
 	@echo '  check-repeat   the races of check-debug, N times (N=200)        1 hour'
 	@echo '  check-package  the package in a new Debian 12 and 13           30 min'
 	@echo "  check-mm       the kernel's own tests of mm, on mirrored processes"

@@ -27,6 +27,7 @@ run() {
 	soak) "$LAB/run/run.sh" soak ;;
 	mm) "$LAB/mm/mm.sh" ;;
 	mutants) "$LAB/mutants.sh" ;;
+	fuzz) "$LAB/fuzz.sh" ;;
 	package) "$LAB/package-check.sh" ;;
 	series) "$LAB/series-check.sh" ;;
 	pfncache) "$LAB/pfncache/check.sh" ;;
