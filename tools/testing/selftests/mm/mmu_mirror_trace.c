@@ -37,6 +37,8 @@ const char *trace_start(const char *system)
 	trace_stop();
 	if (mkdir(INSTANCE, 0700))
 		return "tracefs gives no instance";
+	/* Or the scheduler's tracepoints are switched on as well. */
+	put(INSTANCE "/options/record-cmd", "0");
 	snprintf(path, sizeof(path), INSTANCE "/events/%s/enable", system);
 	if (put(path, "1") && put(INSTANCE "/tracing_on", "1"))
 		return NULL;
