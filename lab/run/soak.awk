@@ -5,7 +5,8 @@
 #
 # What lab/run/soak.sh had written: a table of what was done in each phase, over
 # all rounds, and the demands as KTAP. How much has to have been done is for a
-# run of 25 minutes; a shorter one has to do its share.
+# run of 25 minutes; a shorter one has to do its share. Sections are counted
+# between the phases, too: from the first counts to the last.
 
 BEGIN {
 	WANTED_SECTIONS = 1e8 / 25 * minutes
@@ -38,6 +39,13 @@ function add_ring(sign,    n, i, event, pair) {
 }
 
 { sub(/\r$/, "") }
+$4 == "ring" && $3 == "before" && !last { first += value("mirrored") }
+$4 == "ring" && $3 == "after" {
+	if (!in_last)
+		last = 0
+	last += value("mirrored")
+}
+{ in_last = $4 == "ring" && $3 == "after" }
 $1 == "error" { errors[++nr_errors] = substr($0, 7) }
 $1 == "end" { ended = 1 }
 $1 == "rounds" { rounds = $2 }
@@ -93,9 +101,9 @@ END {
 			operations[name], mirrored[name], fallback[name],
 			live[name], by
 		verified += packets[name]
-		sections += mirrored[name]
 		lost += live[name]
 	}
+	sections = last - first
 	printf "#\n# on vhost: %d sections, %d live pages lost, %d bytes verified\n",
 		sections, lost, verified
 	printf "# on the test device: %d sections, %d found nothing, %d live pages lost\n",
