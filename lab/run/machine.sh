@@ -55,7 +55,9 @@ snapshot() {
 	sed "s/^/$PHASE $MODE $1 ring /" "$STATS"
 	grep -E '^(pswp|pgmigrate|thp_)' /proc/vmstat |
 		sed "s/^/$PHASE $MODE $1 vm /"
-	echo "$PHASE $MODE $1 splats $(dmesg | /usr/bin/splat.awk | wc -l)"
+	# Read once, as a log that wraps around may begin within something.
+	dmesg -c | /usr/bin/splat.awk >>/tmp/splats || true
+	echo "$PHASE $MODE $1 splats $(wc -l </tmp/splats)"
 }
 
 sums_up() {
