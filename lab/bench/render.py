@@ -143,7 +143,7 @@ def plot(part, rows, path):
             else:
                 commands.append("$data%d using 1:2:(%g) with boxes fill solid 0.5 lc %d %s" %
                                 (i, 0.8 / len(groups), i + 1, title))
-                commands.append("$data%d using 1:2:3:4 with yerrorbars pt 0 lc 'black' notitle" % i)
+                commands.append("$data%d using 1:3:(0):($4-$3) with vectors nohead lc 'black' notitle" % i)
         if not curves:
             script += ["set xrange [-0.6:%g]" % (len(names) - 0.4),
                        "set xtics rotate by -35 (%s)" %
