@@ -10,14 +10,13 @@
  */
 #define _GNU_SOURCE
 #include <signal.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #define PAGE	4096ul
-#define WORDS	(PAGE / sizeof(uint64_t))
+#define WORDS	(PAGE / sizeof(unsigned long))
 
 static volatile sig_atomic_t over;
 
@@ -27,9 +26,9 @@ static void stop(int sig)
 	over = 1;
 }
 
-static uint64_t canary(uint64_t round, size_t word)
+static unsigned long canary(unsigned long round, size_t word)
 {
-	return 0xc0ffee0000000000ull ^ round << 20 ^ word;
+	return 0xc0ffee0000000000ul ^ round << 20 ^ word;
 }
 
 int main(int argc, char **argv)
@@ -37,7 +36,7 @@ int main(int argc, char **argv)
 	struct sigaction action = { .sa_handler = stop };
 	unsigned long pages = 0, stale = 0, round;
 	size_t size, words, i;
-	uint64_t *mem;
+	unsigned long *mem;
 
 	if (argc != 2 || atoi(argv[1]) <= 0) {
 		fprintf(stderr, "usage: %s MIB\n", argv[0]);

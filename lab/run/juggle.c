@@ -35,7 +35,7 @@
 #endif
 
 struct page {
-	uint64_t *word;
+	unsigned long *word;
 	atomic_ulong published;
 };
 
@@ -51,7 +51,7 @@ static atomic_ulong nr_reads, nr_misses, nr_stale;
 static void *reader(void *arg)
 {
 	unsigned int seed = (uintptr_t)arg;
-	uint64_t value;
+	unsigned long value;
 
 	while (!atomic_load(&over)) {
 		struct juggled *j = &juggled[rand_r(&seed) % NR_WINDOWS];
@@ -87,7 +87,7 @@ static void *map_at(void *addr)
 	return mem;
 }
 
-static void with_child(uint64_t *word, uint64_t next)
+static void with_child(unsigned long *word, unsigned long next)
 {
 	pid_t pid = fork();
 
@@ -103,7 +103,7 @@ static void with_child(uint64_t *word, uint64_t next)
 /* Replace, move or protect one page, one way after another. */
 static void flip(struct page *p, unsigned long n)
 {
-	uint64_t *word = p->word, next = atomic_load(&p->published) + 1;
+	unsigned long *word = p->word, next = atomic_load(&p->published) + 1;
 	void *away;
 
 	switch (n % 8) {
@@ -141,7 +141,7 @@ static void flip(struct page *p, unsigned long n)
 		madvise(word, page_size, MADV_UNMERGEABLE);
 		break;
 	}
-	*(volatile uint64_t *)word = next;
+	*(volatile unsigned long *)word = next;
 	atomic_store(&p->published, next);
 }
 
@@ -152,7 +152,7 @@ static void begin(struct juggled *j)
 	if (j->mem == MAP_FAILED)
 		fail("mmap");
 	for (int i = 0; i < NR_PAGES; i++) {
-		j->page[i].word = (uint64_t *)(j->mem + i * page_size);
+		j->page[i].word = (unsigned long *)(j->mem + i * page_size);
 		*j->page[i].word = 1;
 		atomic_store(&j->page[i].published, 1);
 	}
@@ -171,7 +171,7 @@ int main(int argc, char **argv)
 	unsigned long n, live = 0, worst = 0;
 	pthread_t threads[NR_READERS];
 	unsigned int seed = 1;
-	uint64_t end;
+	unsigned long end;
 
 	if (argc != 2 || atoi(argv[1]) <= 0) {
 		fprintf(stderr, "usage: %s SECONDS\n", argv[0]);
