@@ -16,9 +16,12 @@
 kernel=${1:?usage: lab/selftest.sh stock|debug-6.12|kcsan-7.3 [times]}
 times=${2:-1}
 shift $(($# < 2 ? $# : 2))
+xfs=
 case $kernel in
 stock)
 	base=6.12
+	# The others have none.
+	xfs=xfs
 	seconds=800
 	"$LAB/modules.sh" stock >/dev/null
 	# The stock kernel's modules are of its own source, and so are these.
@@ -67,7 +70,7 @@ root=$out/root
 rm -rf "$root"
 "$LAB/root.sh" -r "$root" -k "$kernel" -b modprobe \
 	-b mkfs.ext4 -b /etc/mke2fs.conf -b mkfs.xfs \
-	-m zram -m loop -m ext4 -m xfs \
+	-m zram -m loop -m ext4 ${xfs:+-m "$xfs"} \
 	-m mmu_range_mirror -m test_mmu_range_mirror -m test_mmu_mirror_tlb \
 	-m mirror_shadow -m mirror_window \
 	-m hwpoison_inject \
