@@ -145,8 +145,8 @@ module_warnings() {
 user_space() {
 	rm -rf "$out/user-space"
 	mkdir "$out/user-space"
-	make -s -C "$tree/tools/testing/mmu_range_mirror" \
-		OUTPUT="$out/user-space" 2>&1
+	make -s --no-print-directory OUTPUT="$out/user-space" \
+		-C "$tree/tools/testing/mmu_range_mirror" 2>&1
 }
 
 # Everything that the compiler and sparse say of a file that is ours, or that
