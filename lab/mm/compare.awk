@@ -37,6 +37,8 @@ $1 != "PLAIN" && $1 != "MIRRORED" {
 	category = $2
 	line = substr($0, length(mode) + length(category) + 3)
 }
+# Its last word: without, it was stopped.
+line ~ /^# SUMMARY: / { finished[mode, category] = 1 }
 line ~ /^# running / {
 	program = line
 	sub(/^# running (bash )?(\.\/)?/, "", program)
@@ -81,10 +83,14 @@ END {
 	m = split(wanted, list)
 	for (i = 1; i <= m; i++) {
 		split(list[i], pair, ":")
-		if (index(" " run " ", " " pair[1] " "))
-			demand(passed[pair[1]] + 0 >= pair[2],
-			       sprintf("%s: %d programs pass, wanted %d", pair[1],
-				       passed[pair[1]], pair[2]))
+		if (!index(" " run " ", " " pair[1] " "))
+			continue
+		demand(finished["PLAIN", pair[1]] &&
+		       finished["MIRRORED", pair[1]],
+		       pair[1] ": came to its end, with mirrors and without")
+		demand(passed[pair[1]] + 0 >= pair[2],
+		       sprintf("%s: %d programs pass, wanted %d", pair[1],
+			       passed[pair[1]], pair[2]))
 	}
 	printf "# %d processes were mirrored\n", mirrored
 	for (i = 1; i <= nr_not; i++)

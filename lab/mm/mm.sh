@@ -12,8 +12,8 @@
 
 # Each with how many of its programs have to pass. What is left out needs a
 # kernel of its own (gup_test, hmm, vmalloc) or more memory than there is.
-WANTED="cow:1 ksm:5 ksm_numa:2 madv_populate:1 mdwe:1 memfd_secret:0"
-WANTED="$WANTED migration:0 mkdirty:1 mlock:2 mmap:1 mremap:2 pagemap:0"
+WANTED="cow:1 ksm:5 ksm_numa:2 madv_populate:1 mdwe:1 memfd_secret:1"
+WANTED="$WANTED migration:1 mkdirty:1 mlock:2 mmap:2 mremap:2 pagemap:1"
 WANTED="$WANTED process_mrelease:1 soft_dirty:1 thp:1 userfaultfd:1"
 
 out=$CACHE/build/check-mm
