@@ -1148,7 +1148,7 @@ static bool window_page_ok(struct page *page)
 static void window_set(struct mmu_mirror_window *window, unsigned long index,
 		       struct page *page)
 {
-	/* Pairs with the dependent load in mmu_mirror_window_ptr(). */
+	/* Pairs with the dependent load in __mmu_mirror_window_ptr(). */
 	smp_store_release(&window->kaddr[index], page_address(page));
 	WRITE_ONCE(window->installed, window->installed + 1);
 }

@@ -321,7 +321,7 @@ static void write_all_over(struct __test_metadata *_metadata,
 {
 	const size_t words = w->size / sizeof(uint64_t);
 	uint64_t end = now_ns() + 3 * PATIENCE_NS, value = 0, missed = 0;
-	struct test_mirror_stats stats;
+	struct test_mirror_stats stats = {};
 	volatile uint64_t *word;
 	pthread_t thread;
 	size_t at;
