@@ -27,13 +27,6 @@
 #define NR_PAGES	16
 #define NR_READERS	2
 
-#ifndef MADV_PAGEOUT
-#define MADV_PAGEOUT	21
-#endif
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE	25
-#endif
-
 struct page {
 	unsigned long *word;
 	atomic_ulong published;

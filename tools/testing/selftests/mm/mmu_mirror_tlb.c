@@ -31,16 +31,6 @@
 #include "mmu_mirror_util.h"
 #include <lib/test_mmu_mirror_tlb_uapi.h>
 
-#ifndef MADV_COLD
-#define MADV_COLD		20
-#endif
-#ifndef MADV_PAGEOUT
-#define MADV_PAGEOUT		21
-#endif
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE		25
-#endif
-
 #define DEVICE		"/dev/test_mmu_mirror_tlb"
 #define MODULE		"test_mmu_mirror_tlb"
 #define LIST		"/sys/kernel/debug/mmu_range_mirror"

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What the kernel's tracepoints say; see mmu_mirror_trace.h. */
 #define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -12,20 +10,9 @@
 #include <unistd.h>
 
 #include "mmu_mirror_trace.h"
+#include "mmu_mirror_util.h"
 
 #define INSTANCE "/sys/kernel/tracing/instances/mmu_mirror_test"
-
-static bool put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	bool ok;
-
-	if (fd < 0)
-		return false;
-	ok = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-	close(fd);
-	return ok;
-}
 
 const char *trace_start(const char *system)
 {
@@ -38,9 +25,9 @@ const char *trace_start(const char *system)
 	if (mkdir(INSTANCE, 0700))
 		return "tracefs gives no instance";
 	/* Or the scheduler's tracepoints are switched on as well. */
-	put(INSTANCE "/options/record-cmd", "0");
+	write_text(INSTANCE "/options/record-cmd", "0");
 	snprintf(path, sizeof(path), INSTANCE "/events/%s/enable", system);
-	if (put(path, "1") && put(INSTANCE "/tracing_on", "1"))
+	if (write_text(path, "1") && write_text(INSTANCE "/tracing_on", "1"))
 		return NULL;
 	trace_stop();
 	return "the events cannot be switched on";
@@ -48,7 +35,7 @@ const char *trace_start(const char *system)
 
 void trace_pause(void)
 {
-	put(INSTANCE "/events/enable", "0");
+	write_text(INSTANCE "/events/enable", "0");
 }
 
 void trace_stop(void)

@@ -50,15 +50,6 @@
 #include "mmu_mirror_trace.h"
 #include "mmu_mirror_util.h"
 
-#ifndef MADV_COLD
-#define MADV_COLD		20
-#endif
-#ifndef MADV_PAGEOUT
-#define MADV_PAGEOUT		21
-#endif
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE		25
-#endif
 #ifndef __NR_memfd_secret
 #define __NR_memfd_secret	447
 #endif
