@@ -116,6 +116,7 @@ static void stats_add(struct vhost_ring_stats *sum,
 	int event, why;
 
 	sum->mirrored += stats->mirrored;
+	sum->shared += stats->shared;
 	for (why = 0; why < VHOST_RING_NUM_WHYS; why++)
 		sum->fallback[why] += stats->fallback[why];
 	sum->fills += stats->fills;
@@ -143,6 +144,7 @@ static void part_stats(struct vhost_ring_mirror *mirror,
 			atomic_long_read(&mirror->domain->worst_wait_ns);
 	spin_unlock(&mirror->lock);
 	stats->mirrored = READ_ONCE(part->mirrored);
+	stats->shared = READ_ONCE(part->shared);
 	for (why = 0; why < VHOST_RING_NUM_WHYS; why++)
 		stats->fallback[why] = READ_ONCE(part->fallback[why]);
 }
@@ -508,8 +510,8 @@ static void show_stats(struct seq_file *seq, int type,
 
 	for (why = 0; why < VHOST_RING_NUM_WHYS; why++)
 		fallback += stats->fallback[why];
-	seq_printf(seq, " part=%s mirrored=%lu fallback=%lu drops=",
-		   part_names[type], stats->mirrored, fallback);
+	seq_printf(seq, " part=%s mirrored=%lu shared=%lu fallback=%lu drops=",
+		   part_names[type], stats->mirrored, stats->shared, fallback);
 	for (event = 0; event < MMU_MIRROR_NR_EVENTS; event++)
 		seq_printf(seq, "%s%s:%lu", event ? "," : "",
 			   event_names[event], stats->drops[event]);

@@ -11,6 +11,9 @@
 
 #include "vhost.h"
 
+/* Descriptors of a chain that are read in one section. */
+#define VHOST_RING_CHAIN	4
+
 #ifdef CONFIG_VHOST_RING_MIRROR
 
 #include <linux/bitops.h>
@@ -69,6 +72,7 @@ enum vhost_ring_why {
 /**
  * struct vhost_ring_stats - what the windows of one ring part have seen
  * @mirrored: accesses through a window
+ * @shared: those of them that had no section of their own
  * @fallback: accesses through uaccess, by &enum vhost_ring_why
  * @fills: runs of the windows' fill work
  * @collisions: lookups that an invalidation made void
@@ -78,6 +82,7 @@ enum vhost_ring_why {
  */
 struct vhost_ring_stats {
 	unsigned long mirrored;
+	unsigned long shared;
 	unsigned long fallback[VHOST_RING_NUM_WHYS];
 	unsigned long fills;
 	unsigned long collisions;
@@ -92,6 +97,7 @@ struct vhost_ring_stats {
  *	is about to close: only the holder of vq->mutex changes @want, and sets
  *	@use only while @want is what @window was opened for.
  * @mirrored: accesses through a window
+ * @shared: those of them that had no section of their own
  * @fallback: accesses through uaccess, by @why or what the window knows
  * @why: why an access finds no window to go through
  * @want: what a window is wanted on
@@ -108,6 +114,7 @@ struct vhost_ring_stats {
 struct vhost_ring_part {
 	struct mmu_mirror_window *use;
 	unsigned long mirrored;
+	unsigned long shared;
 	unsigned long fallback[VHOST_RING_NUM_WHYS];
 	enum vhost_ring_why why;
 	struct vhost_ring_span want;
@@ -318,6 +325,15 @@ vhost_ring_put16(struct vhost_virtqueue *vq, __virtio16 val,
 	return vhost_ring_count(vq, type, ptr, p);
 }
 
+static __always_inline void vhost_ring_copy_desc(struct vring_desc *to,
+						 const struct vring_desc *from)
+{
+	to->addr = READ_ONCE(from->addr);
+	to->len = READ_ONCE(from->len);
+	to->flags = READ_ONCE(from->flags);
+	to->next = READ_ONCE(from->next);
+}
+
 /**
  * vhost_ring_get_desc - read a descriptor
  * @vq: the queue
@@ -343,14 +359,88 @@ vhost_ring_get_desc(struct vhost_virtqueue *vq, struct vring_desc *desc,
 	mmu_mirror_enter(window->domain);
 	p = mmu_mirror_window_ptr(window, vhost_ring_offset(vq, type, ptr),
 				  sizeof(*p));
-	if (likely(p)) {
-		desc->addr = READ_ONCE(p->addr);
-		desc->len = READ_ONCE(p->len);
-		desc->flags = READ_ONCE(p->flags);
-		desc->next = READ_ONCE(p->next);
-	}
+	if (likely(p))
+		vhost_ring_copy_desc(desc, p);
 	mmu_mirror_exit(window->domain);
 	return vhost_ring_count(vq, type, ptr, p);
+}
+
+/* The chain that begins with descriptor @i, as far as there is room and pages. */
+static __always_inline unsigned int
+vhost_ring_copy_chain(struct vhost_virtqueue *vq,
+		      struct mmu_mirror_window *window, unsigned int i,
+		      struct vring_desc *chain)
+{
+	unsigned int n = 0;
+
+	while (i < vq->num) {
+		const struct vring_desc *p =
+			mmu_mirror_window_ptr(window, i * sizeof(*p),
+					      sizeof(*p));
+
+		if (unlikely(!p))
+			break;
+		vhost_ring_copy_desc(&chain[n], p);
+		i = vhost16_to_cpu(vq, chain[n].next);
+		if (!(chain[n++].flags &
+		      cpu_to_vhost16(vq, VRING_DESC_F_NEXT)) ||
+		    n == VHOST_RING_CHAIN)
+			break;
+	}
+	return n;
+}
+
+/**
+ * vhost_ring_get_chain - read the next head and its descriptors
+ * @vq: the queue, in whose available ring there is something new
+ * @head: where to put the head
+ * @chain: where to put up to %VHOST_RING_CHAIN descriptors, each the one that
+ *	the one before names
+ *
+ * One section for what would take one each. It tries all of the windows or is
+ * as if it had not been called: an access that falls back does so alone, and is
+ * counted then. The section is as long as the constant says, whatever the guest
+ * writes, and nothing of vhost.c's runs in it.
+ *
+ * Context: under vq->mutex.
+ * Cost: a section, and two increments.
+ * Return: descriptors read; 0: read the head and each of them alone.
+ */
+static __always_inline unsigned int
+vhost_ring_get_chain(struct vhost_virtqueue *vq, __virtio16 *head,
+		     struct vring_desc *chain)
+{
+	struct mmu_mirror_window *avail =
+		vhost_ring_window(vq, VHOST_ADDR_AVAIL);
+	struct mmu_mirror_window *desc = vhost_ring_window(vq, VHOST_ADDR_DESC);
+	unsigned int slot = vq->last_avail_idx & (vq->num - 1);
+	struct vhost_ring_part *part;
+	const __virtio16 *p;
+	unsigned int n = 0;
+
+	if (unlikely(!avail || !desc))
+		return 0;
+	/* The windows of a queue have one domain. */
+	mmu_mirror_enter(avail->domain);
+	p = mmu_mirror_window_ptr(avail, offsetof(struct vring_avail,
+						  ring[slot]), sizeof(*p));
+	if (likely(p)) {
+		*head = READ_ONCE(*p);
+		n = vhost_ring_copy_chain(vq, desc, vhost16_to_cpu(vq, *head),
+					  chain);
+	}
+	mmu_mirror_exit(avail->domain);
+	if (unlikely(!n))
+		return 0;
+
+	part = vq->mirror->part;
+	WRITE_ONCE(part[VHOST_ADDR_AVAIL].mirrored,
+		   part[VHOST_ADDR_AVAIL].mirrored + 1);
+	WRITE_ONCE(part[VHOST_ADDR_DESC].mirrored,
+		   part[VHOST_ADDR_DESC].mirrored + n);
+	WRITE_ONCE(part[VHOST_ADDR_DESC].shared,
+		   part[VHOST_ADDR_DESC].shared + n);
+	return n;
 }
 
 /**
@@ -476,6 +566,13 @@ static inline bool vhost_ring_get_desc(struct vhost_virtqueue *vq,
 				       unsigned int size)
 {
 	return false;
+}
+
+static inline unsigned int vhost_ring_get_chain(struct vhost_virtqueue *vq,
+						__virtio16 *head,
+						struct vring_desc *chain)
+{
+	return 0;
 }
 
 static inline bool vhost_ring_put_used(struct vhost_virtqueue *vq,

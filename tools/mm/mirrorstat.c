@@ -54,6 +54,7 @@ struct row {
 	unsigned long vq;
 	char part[NAME_SIZE];
 	unsigned long mirrored;
+	unsigned long shared;
 	unsigned long fallback;
 	unsigned long worst_wait_ns;
 	struct counters drops;
@@ -126,7 +127,8 @@ static const struct {
 	size_t offset;
 } numbers[] = {
 #define NUMBER(name) { #name, offsetof(struct row, name) }
-	NUMBER(dev), NUMBER(vq), NUMBER(mirrored), NUMBER(fallback),
+	NUMBER(dev), NUMBER(vq), NUMBER(mirrored), NUMBER(shared),
+	NUMBER(fallback),
 	NUMBER(fills), NUMBER(collisions), NUMBER(installed), NUMBER(mapped),
 	NUMBER(worst_wait_ns), NUMBER(start), NUMBER(end), NUMBER(pages),
 	NUMBER(dirtied), { }
@@ -313,6 +315,7 @@ static void subtract_counters(struct counters *now, const struct counters *old)
 static void subtract(struct row *now, const struct row *old)
 {
 	now->mirrored -= old->mirrored;
+	now->shared -= old->shared;
 	now->fallback -= old->fallback;
 	now->fills -= old->fills;
 	now->collisions -= old->collisions;
@@ -614,8 +617,8 @@ static void json_ring(const struct row *row)
 	}
 	printf(", \"part\": ");
 	json_string(row->part);
-	printf(", \"mirrored\": %lu, \"fallback\": %lu", row->mirrored,
-	       row->fallback);
+	printf(", \"mirrored\": %lu, \"shared\": %lu, \"fallback\": %lu",
+	       row->mirrored, row->shared, row->fallback);
 	json_counters("why", &row->why);
 	json_counters("drops", &row->drops);
 	printf(", \"fills\": %lu, \"collisions\": %lu, \"installed\": %lu, \"worst_wait_ns\": %lu",

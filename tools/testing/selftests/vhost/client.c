@@ -618,6 +618,36 @@ int client_send_from(struct client *c, void *buf)
 	return publish_avail(c, TX);
 }
 
+/* Nowhere near, whatever the size of the ring. */
+unsigned int client_stride(struct client *c)
+{
+	return c->num / 4 + 1;
+}
+
+int client_send_chain(struct client *c, unsigned int n)
+{
+	struct vring_desc *desc = desc_of(&c->queue[TX]);
+	uint16_t head = c->queue[TX].avail_idx % c->num;
+	char *buf = buf_of(c, TX, head);
+	size_t left = client_make_packet(buf, c->next_seq[TX]);
+	size_t piece = left / n;
+	uint16_t slot = head;
+
+	put_avail(c, TX, buf, left);
+	for (; n > 1; n--) {
+		desc[slot].len = piece;
+		desc[slot].flags = VRING_DESC_F_NEXT;
+		desc[slot].next = (slot + client_stride(c)) % c->num;
+		slot = desc[slot].next;
+		buf += piece;
+		left -= piece;
+		desc[slot].addr = guest_addr(c, buf);
+	}
+	desc[slot].len = left;
+	desc[slot].flags = 0;
+	return publish_avail(c, TX);
+}
+
 /* @n packets that were sent come out, and their buffers come back. */
 int client_sent(struct client *c, unsigned int n)
 {
@@ -783,6 +813,7 @@ int stats_read(struct stats *stats, int pid, int q, int part)
 			continue;
 		stats->lines++;
 		stats->mirrored += number(line, " mirrored=");
+		stats->shared += number(line, " shared=");
 		stats->fallback += number(line, " fallback=");
 		stats->fills += number(line, " fills=");
 		stats->collisions += number(line, " collisions=");

@@ -118,6 +118,9 @@ int client_warm_up(struct client *c);
 /* The same in steps. At most BATCH at once. */
 int client_send(struct client *c, unsigned int n);
 int client_send_from(struct client *c, void *buf);
+/* One packet, in a chain of @n descriptors that are client_stride() apart. */
+int client_send_chain(struct client *c, unsigned int n);
+unsigned int client_stride(struct client *c);
 int client_sent(struct client *c, unsigned int n);
 int client_received(struct client *c, unsigned int n);
 unsigned int client_used(struct client *c, int q);
@@ -149,6 +152,7 @@ void disturber_stop(struct disturber *d);
 /* What vhost_ring_mirror in debugfs says. */
 struct stats {
 	unsigned long mirrored;
+	unsigned long shared;
 	unsigned long fallback;
 	unsigned long fills;
 	unsigned long collisions;

@@ -43,6 +43,9 @@
 
 #define TIMEOUT 300
 
+/* Descriptors that vhost reads in one section. */
+#define CHAIN 4U
+
 #define UNTOUCHED 0xa5
 
 static bool is_untouched(const char *mem, size_t size)
@@ -316,6 +319,64 @@ TEST_F_TIMEOUT(plain, event_index_is_mirrored, TIMEOUT)
 		ASSERT_EQ(0, client_sent(c, 1));
 		ASSERT_EQ(0, client_settle(c));
 		EXPECT_EQ(-1, read(queue->call, &value, sizeof(value)));
+	}
+}
+
+/* What has become of the descriptors of a packet of @n. */
+static void send_chain(struct __test_metadata *_metadata, struct client *c,
+		       unsigned int n, struct stats *stats)
+{
+	struct stats before;
+
+	ASSERT_EQ(0, client_settle(c));
+	ASSERT_EQ(0, stats_read(&before, getpid(), TX, DESC));
+	ASSERT_EQ(0, client_send_chain(c, n));
+	ASSERT_EQ(0, client_sent(c, 1));
+	ASSERT_EQ(0, client_settle(c));
+	ASSERT_EQ(0, stats_read(stats, getpid(), TX, DESC));
+	stats->mirrored -= before.mirrored;
+	stats->shared -= before.shared;
+	stats->fallback -= before.fallback;
+}
+
+TEST_F_TIMEOUT(plain, chain_takes_one_section, TIMEOUT)
+{
+	struct client_config config = { };
+	struct client *c = &self->c;
+	struct stats stats;
+
+	ASSERT_EQ(0, client_open(c, &config));
+	ASSERT_EQ(0, client_warm_up(c));
+	for (unsigned int n = 1; n <= 2 * CHAIN; n++) {
+		send_chain(_metadata, c, n, &stats);
+		EXPECT_EQ(n, stats.mirrored);
+		EXPECT_EQ(n < CHAIN ? n : CHAIN, stats.shared);
+		EXPECT_EQ(0, stats.fallback);
+	}
+}
+
+/* A descriptor of the chain is in a page that has no pointer. */
+TEST_F_TIMEOUT(plain, chain_with_a_hole, TIMEOUT)
+{
+	struct client_config config = { .num = MAX_NUM };
+	struct client *c = &self->c;
+	struct stats stats;
+
+	ASSERT_EQ(0, client_open(c, &config));
+	for (unsigned int hole = 0; hole < CHAIN; hole++) {
+		struct vring_desc *desc = c->queue[TX].part[DESC];
+		unsigned int slot;
+		uintptr_t page;
+
+		ASSERT_EQ(0, client_warm_up(c));
+		ASSERT_EQ(0, client_settle(c));
+		slot = c->queue[TX].avail_idx + hole * client_stride(c);
+		page = (uintptr_t)&desc[slot % c->num] & ~(PAGE - 1);
+		ASSERT_EQ(0, replace_pages((void *)page, PAGE));
+		send_chain(_metadata, c, CHAIN, &stats);
+		EXPECT_LE(1, stats.fallback);
+		EXPECT_EQ(CHAIN, stats.mirrored + stats.fallback);
+		EXPECT_EQ(hole, stats.shared);
 	}
 }
 

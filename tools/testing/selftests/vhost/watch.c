@@ -362,8 +362,8 @@ static void expect_same(struct __test_metadata *_metadata, const char *ring,
 			int q, int p)
 {
 	static const char * const numbers[] = {
-		"mirrored", "fallback", "fills", "collisions", "installed",
-		"worst_wait_ns", "start", "pages", "mapped", NULL
+		"mirrored", "shared", "fallback", "fills", "collisions",
+		"installed", "worst_wait_ns", "start", "pages", "mapped", NULL
 	};
 	char key[32];
 
