@@ -199,7 +199,9 @@ int client_open_tap(struct client *c)
 
 static int alloc_memory(struct client *c)
 {
-	size_t parts = NR_QUEUES * NR_PARTS * PART_ROOM;
+	size_t room = c->num > MAX_NUM ? c->num * sizeof(struct vring_desc) :
+					 PART_ROOM;
+	size_t parts = NR_QUEUES * NR_PARTS * room;
 	size_t bufs = c->num * BUF_SIZE;
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS;
 	int fd = -1;
@@ -224,11 +226,14 @@ static int alloc_memory(struct client *c)
 		struct queue *queue = &c->queue[q];
 
 		for (int p = 0; p < NR_PARTS; p++)
-			queue->part[p] = c->mem +
-					 (q * NR_PARTS + p) * PART_ROOM;
+			queue->part[p] = c->mem + (q * NR_PARTS + p) * room;
 		queue->part[DESC] = (char *)queue->part[DESC] +
 				    c->config.skew;
 		queue->bufs = c->mem + parts + q * bufs;
+		queue->avail_idx = c->config.base;
+		queue->used_idx = c->config.base;
+		avail_of(queue)->idx = c->config.base;
+		used_of(queue)->idx = c->config.base;
 	}
 	c->extra = c->mem + parts + NR_QUEUES * bufs;
 	return 0;
@@ -527,6 +532,18 @@ size_t client_make_packet(char *buf, uint32_t seq)
 
 /* The queues. */
 
+static char *buf_of(struct client *c, int q, uint16_t slot)
+{
+	return c->queue[q].bufs + slot * BUF_SIZE;
+}
+
+/* The indirect descriptors of a slot are behind its buffer. */
+static struct vring_desc *table_of(struct client *c, int q, uint16_t slot)
+{
+	return (void *)(buf_of(c, q, slot) + BUF_SIZE -
+			sizeof(struct vring_desc));
+}
+
 static void put_avail(struct client *c, int q, void *buf, size_t size)
 {
 	struct queue *queue = &c->queue[q];
@@ -537,6 +554,14 @@ static void put_avail(struct client *c, int q, void *buf, size_t size)
 	desc->len = size;
 	desc->flags = q == RX ? VRING_DESC_F_WRITE : 0;
 	desc->next = 0;
+	if (c->features & (1ULL << VIRTIO_RING_F_INDIRECT_DESC)) {
+		struct vring_desc *table = table_of(c, q, slot);
+
+		*table = *desc;
+		desc->addr = guest_addr(c, table);
+		desc->len = sizeof(*table);
+		desc->flags = VRING_DESC_F_INDIRECT;
+	}
 	avail_of(queue)->ring[slot] = slot;
 	queue->avail_idx++;
 }
@@ -551,11 +576,6 @@ static int publish_avail(struct client *c, int q)
 	if (write(queue->kick, &one, sizeof(one)) != sizeof(one))
 		return fail("kick");
 	return 0;
-}
-
-static char *buf_of(struct client *c, int q, uint16_t slot)
-{
-	return c->queue[q].bufs + slot * BUF_SIZE;
 }
 
 /* Buffers that the device has used and we have not looked at. */
@@ -588,8 +608,12 @@ static int take_used(struct client *c, int q, uint32_t *len)
 	uint16_t slot = queue->used_idx % c->num;
 	struct vring_used_elem *elem = &used_of(queue)->ring[slot];
 
-	/* One worker, one direction: buffers come back in order. */
-	if (elem->id != slot) {
+	/*
+	 * One worker, one direction: buffers come back in order. If that is
+	 * agreed upon, the device says so only once of many that it has sent.
+	 */
+	if (elem->id != slot &&
+	    !(q == TX && c->features & (1ULL << VIRTIO_F_IN_ORDER))) {
 		note("queue %d: buffer %u used where %u was expected", q,
 		     elem->id, slot);
 		return -1;
@@ -685,7 +709,7 @@ int client_received(struct client *c, unsigned int n)
 
 	for (unsigned int i = 0; i < n; i++)
 		put_avail(c, RX, buf_of(c, RX, c->queue[RX].avail_idx % c->num),
-			  BUF_SIZE);
+			  BUF_SIZE - sizeof(struct vring_desc));
 	if (publish_avail(c, RX))
 		return -1;
 	for (unsigned int i = 0; i < n; i++) {

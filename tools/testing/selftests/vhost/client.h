@@ -26,10 +26,11 @@
 enum part { DESC, AVAIL, USED, NR_PARTS, LOG = NR_PARTS };
 
 #define PAGE 4096UL
-/* Room for one ring part, and the bytes of one packet buffer. */
+/* Room for one ring part of up to MAX_NUM, and the bytes of a packet buffer. */
 #define PART_ROOM (16 * PAGE)
 #define BUF_SIZE 2048UL
 #define MAX_NUM 1024
+
 /* Packets under way at once: fewer than any queue on the way holds. */
 #define BATCH 32
 /* Nothing here takes this long, however slow the machine. */
@@ -40,7 +41,8 @@ enum part { DESC, AVAIL, USED, NR_PARTS, LOG = NR_PARTS };
 
 /**
  * struct client_config - what a client is to be like
- * @num: entries of each ring; 0: 256
+ * @num: entries of each ring; 0: 256; beyond MAX_NUM, no test may replace parts
+ * @base: where the indices begin
  * @features: beyond VIRTIO_F_VERSION_1
  * @skew: bytes to put the descriptors beyond their alignment
  * @memfd: all memory is a shared mapping of a memfd, not anonymous
@@ -52,6 +54,7 @@ enum part { DESC, AVAIL, USED, NR_PARTS, LOG = NR_PARTS };
  */
 struct client_config {
 	unsigned int num;
+	uint16_t base;
 	uint64_t features;
 	size_t skew;
 	bool memfd;

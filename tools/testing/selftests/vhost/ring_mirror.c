@@ -105,6 +105,16 @@ static int move_and_back(void *addr, size_t size)
 	return 0;
 }
 
+static uint64_t device_features(void)
+{
+	int fd = open("/dev/vhost-net", O_RDWR);
+	uint64_t features = 0;
+
+	ioctl(fd, VHOST_GET_FEATURES, &features);
+	close(fd);
+	return features;
+}
+
 FIXTURE(net)
 {
 	struct client c;
@@ -147,6 +157,33 @@ FIXTURE_VARIANT_ADD(net, kthread)
 	.kthread = true,
 };
 
+FIXTURE_VARIANT_ADD(net, indirect)
+{
+	.num = 256,
+	.features = 1ULL << VIRTIO_RING_F_INDIRECT_DESC,
+};
+
+FIXTURE_VARIANT_ADD(net, indirect_event_idx)
+{
+	.num = MAX_NUM,
+	.features = 1ULL << VIRTIO_RING_F_INDIRECT_DESC |
+		    1ULL << VIRTIO_RING_F_EVENT_IDX,
+};
+
+FIXTURE_VARIANT_ADD(net, in_order)
+{
+	.num = MAX_NUM,
+	.features = 1ULL << VIRTIO_F_IN_ORDER,
+};
+
+FIXTURE_VARIANT_ADD(net, in_order_indirect_event_idx)
+{
+	.num = 256,
+	.features = 1ULL << VIRTIO_F_IN_ORDER |
+		    1ULL << VIRTIO_RING_F_INDIRECT_DESC |
+		    1ULL << VIRTIO_RING_F_EVENT_IDX,
+};
+
 FIXTURE_VARIANT_ADD(net, iotlb)
 {
 	.num = MAX_NUM,
@@ -160,6 +197,9 @@ FIXTURE_SETUP(net)
 		.features = variant->features,
 		.kthread = variant->kthread,
 	};
+	if (variant->features & ~device_features())
+		SKIP(return, "the device has not all of the features 0x%llx",
+		     (unsigned long long)variant->features);
 	ASSERT_EQ(0, client_open(&self->c, &self->config));
 }
 
@@ -174,6 +214,7 @@ TEST_F_TIMEOUT(net, moves_data_through_windows, TIMEOUT)
 	unsigned int n = 2 * c->num;
 	int pid = variant->kthread ? ANY : getpid();
 	struct stats before[NR_QUEUES][NR_PARTS], first, after;
+	bool ordered = variant->features & (1ULL << VIRTIO_F_IN_ORDER);
 	int tries = 8;
 
 	/* What the kernel does to our memory of its own accord is not ours. */
@@ -197,8 +238,12 @@ TEST_F_TIMEOUT(net, moves_data_through_windows, TIMEOUT)
 			ASSERT_EQ(1, after.lines);
 			mirrored = after.mirrored - before[q][p].mirrored;
 			fallback = after.fallback - before[q][p].fallback;
-			/* One descriptor and one head for each packet. */
-			EXPECT_GE(mirrored, p == USED ? 1 : n);
+			/*
+			 * One descriptor and one head for each packet; no head
+			 * where the order tells.
+			 */
+			EXPECT_GE(mirrored, p == DESC || (p == AVAIL && !ordered) ?
+					    n : 1);
 			EXPECT_GE(mirrored / 100, fallback);
 		}
 	}
@@ -378,6 +423,66 @@ TEST_F_TIMEOUT(plain, chain_with_a_hole, TIMEOUT)
 		EXPECT_EQ(CHAIN, stats.mirrored + stats.fallback);
 		EXPECT_EQ(hole, stats.shared);
 	}
+}
+
+/* The smallest and the largest ring, from near their end to their beginning. */
+TEST_F_TIMEOUT(plain, sizes_of_rings, TIMEOUT)
+{
+	static const unsigned int nums[] = { 64, 32768 };
+	struct client *c = &self->c;
+	struct stats before, after;
+
+	for (int i = 0; i < 2; i++) {
+		struct client_config config = {
+			.num = nums[i],
+			.base = nums[i] - BATCH,
+		};
+		int tries = ROUNDS;
+
+		ASSERT_EQ(0, client_open(c, &config));
+		do {
+			ASSERT_EQ(0, stats_read(&before, getpid(), ANY, ANY));
+			ASSERT_EQ(0, client_round(c, 2 * BATCH));
+			ASSERT_EQ(0, client_settle(c));
+			ASSERT_EQ(0, stats_read(&after, getpid(), ANY, ANY));
+		} while (after.fallback != before.fallback && --tries);
+		EXPECT_LT(0, tries);
+		EXPECT_LT(before.mirrored, after.mirrored);
+		for (int q = 0; q < NR_QUEUES; q++)
+			EXPECT_LE(nums[i] * sizeof(struct vring_desc),
+				  stats_number(getpid(), q, DESC, " pages=") *
+				  PAGE);
+		client_close(c);
+	}
+}
+
+#define NR_DEVICES (256 / NR_QUEUES)
+
+/* 256 queues of one process, each with its windows. */
+TEST_F_TIMEOUT(plain, many_queues, TIMEOUT)
+{
+	static struct client many[NR_DEVICES];
+	struct client_config config = { .num = 64 };
+	struct stats stats;
+
+	for (int i = 0; i < NR_DEVICES; i++)
+		ASSERT_EQ(0, client_open(&many[i], &config));
+	for (int round = 0; round < 4; round++)
+		for (int i = 0; i < NR_DEVICES; i++)
+			ASSERT_EQ(0, client_round(&many[i], BATCH));
+	for (int p = 0; p < NR_PARTS; p++) {
+		ASSERT_EQ(0, stats_read(&stats, getpid(), ANY, p));
+		EXPECT_EQ(NR_DEVICES * NR_QUEUES, stats.lines);
+		EXPECT_LT(stats.fallback, stats.mirrored);
+	}
+	/* One of them loses its rings; the others notice nothing. */
+	ASSERT_EQ(0, replace_pages(many[0].queue[TX].part[AVAIL], PART_ROOM));
+	for (int i = 0; i < NR_DEVICES; i++)
+		ASSERT_EQ(0, client_round(&many[i], BATCH));
+	for (int i = 0; i < NR_DEVICES; i++)
+		client_close(&many[i]);
+	ASSERT_EQ(0, stats_read(&stats, getpid(), ANY, ANY));
+	EXPECT_EQ(0, stats.lines);
 }
 
 static void test_replacing(struct __test_metadata *_metadata, struct client *c,
