@@ -420,8 +420,11 @@ void vhost_ring_missed(struct vhost_virtqueue *vq, int type,
 	struct vhost_ring_part *part = &vq->mirror->part[type];
 	enum vhost_ring_why why = part_why(part->use, type, ptr);
 
+	part->skip = VHOST_RING_SKIP;
+	part->missed = why;
 	WRITE_ONCE(part->fallback[why], part->fallback[why] + 1);
-	vhost_ring_trace(vq, type, why, ptr);
+	if (tracepoint_enabled(vhost_ring_fallback))
+		vhost_ring_trace(vq, type, why, ptr);
 }
 EXPORT_SYMBOL_GPL(vhost_ring_missed);
 

@@ -14,6 +14,12 @@
 /* Descriptors of a chain that are read in one section. */
 #define VHOST_RING_CHAIN	4
 
+/*
+ * Accesses that go through uaccess at once after one that missed. A fill takes
+ * longer than that many, and a miss costs several times what it saves.
+ */
+#define VHOST_RING_SKIP		7
+
 #ifdef CONFIG_VHOST_RING_MIRROR
 
 #include <linux/bitops.h>
@@ -100,6 +106,8 @@ struct vhost_ring_stats {
  * @shared: those of them that had no section of their own
  * @fallback: accesses through uaccess, by @why or what the window knows
  * @why: why an access finds no window to go through
+ * @skip: accesses that are not to look at @use, after a miss
+ * @missed: why that missed
  * @want: what a window is wanted on
  * @have: what @window was opened on, or could not be opened on
  * @window: the open window, or NULL
@@ -108,8 +116,8 @@ struct vhost_ring_stats {
  * @backoff: how far @retry_at was last pushed
  * @closed: what the closed windows of this part have seen
  *
- * @use, @why and the counters of accesses belong to vq->mutex; the rest to the
- * mirror's lock, and @want is changed under both.
+ * @use, @why, @skip, @missed and the counters of accesses belong to vq->mutex;
+ * the rest to the mirror's lock, and @want is changed under both.
  */
 struct vhost_ring_part {
 	struct mmu_mirror_window *use;
@@ -117,6 +125,8 @@ struct vhost_ring_part {
 	unsigned long shared;
 	unsigned long fallback[VHOST_RING_NUM_WHYS];
 	enum vhost_ring_why why;
+	unsigned int skip;
+	enum vhost_ring_why missed;
 	struct vhost_ring_span want;
 	struct vhost_ring_span have;
 	struct mmu_mirror_window *window;
@@ -211,7 +221,8 @@ static inline void vhost_ring_mirror_want_log(struct vhost_virtqueue *vq)
 static __always_inline struct mmu_mirror_window *
 vhost_ring_window(struct vhost_virtqueue *vq, int type)
 {
-	if (!vq->mirror || !READ_ONCE(vhost_ring_mirror_on))
+	if (!vq->mirror || !READ_ONCE(vhost_ring_mirror_on) ||
+	    unlikely(vq->mirror->part[type].skip))
 		return NULL;
 	return vq->mirror->part[type].use;
 }
@@ -239,15 +250,21 @@ vhost_ring_unmirrored(struct vhost_virtqueue *vq, int type,
 		      const void __user *ptr)
 {
 	struct vhost_ring_part *part;
+	enum vhost_ring_why why;
 	unsigned long *count;
 
 	if (unlikely(!vq->mirror))
 		return false;
 	part = &vq->mirror->part[type];
-	count = &part->fallback[part->why];
+	why = part->why;
+	if (part->skip) {
+		part->skip--;
+		why = part->missed;
+	}
+	count = &part->fallback[why];
 	WRITE_ONCE(*count, *count + 1);
 	if (tracepoint_enabled(vhost_ring_fallback))
-		vhost_ring_trace(vq, type, part->why, ptr);
+		vhost_ring_trace(vq, type, why, ptr);
 	return false;
 }
 
@@ -375,8 +392,8 @@ vhost_ring_copy_chain(struct vhost_virtqueue *vq,
 
 	while (i < vq->num) {
 		const struct vring_desc *p =
-			mmu_mirror_window_ptr(window, i * sizeof(*p),
-					      sizeof(*p));
+			mmu_mirror_window_peek(window, i * sizeof(*p),
+					       sizeof(*p));
 
 		if (unlikely(!p))
 			break;
@@ -397,9 +414,9 @@ vhost_ring_copy_chain(struct vhost_virtqueue *vq,
  * @chain: where to put up to %VHOST_RING_CHAIN descriptors, each the one that
  *	the one before names
  *
- * One section for what would take one each. It tries all of the windows or is
- * as if it had not been called: an access that falls back does so alone, and is
- * counted then. The section is as long as the constant says, whatever the guest
+ * One section for what would take one each. It finds them in windows or is as if
+ * it had not been called: an access that falls back does so alone, and is counted
+ * and asks for a fill then. The section is as long as the constant says, whatever the guest
  * writes, and nothing of vhost.c's runs in it.
  *
  * Context: under vq->mutex.
@@ -422,8 +439,8 @@ vhost_ring_get_chain(struct vhost_virtqueue *vq, __virtio16 *head,
 		return 0;
 	/* The windows of a queue have one domain. */
 	mmu_mirror_enter(avail->domain);
-	p = mmu_mirror_window_ptr(avail, offsetof(struct vring_avail,
-						  ring[slot]), sizeof(*p));
+	p = mmu_mirror_window_peek(avail, offsetof(struct vring_avail,
+						   ring[slot]), sizeof(*p));
 	if (likely(p)) {
 		*head = READ_ONCE(*p);
 		n = vhost_ring_copy_chain(vq, desc, vhost16_to_cpu(vq, *head),
