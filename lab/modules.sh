@@ -5,8 +5,9 @@
 #
 # Build our modules and the patched vhost out of tree, and print the directory
 # that they are in:
-#   stock    for the stock kernel, with the injection points, test devices and
-#            samples: what the tests load
+#   stock    for the stock kernel, with the injection points, test devices
+#            (the kernel's own for vhost and GUP as well) and samples: what the
+#            tests load
 #   plain    for the stock kernel, without them: what a user would load
 #   running  as plain, for the kernel that this machine runs (or KDIR); vhost
 #            is patched only where a source of that version is at hand
@@ -64,6 +65,7 @@ rsync -rc "$REPO/samples/" "$out/samples/"
 if [ -n "$base" ]; then
 	tree=$("$LAB/tree.sh" "$base")
 	rsync -rc "$tree/drivers/vhost/" "$out/drivers/vhost/"
+	rsync -rc "$tree"/mm/gup_test.[ch] "$out/mm/"
 fi
 
 # The kernel's configuration knows nothing of our symbols.
@@ -85,6 +87,8 @@ config() {
 	echo "CONFIG_SAMPLE_MMU_RANGE_MIRROR=m"
 	echo "CONFIG_TEST_MMU_MIRROR_TLB=m"
 	echo "CONFIG_TEST_MMU_RANGE_MIRROR=m"
+	echo "CONFIG_GUP_TEST=m"
+	echo "CONFIG_VHOST_TEST=m"
 	! grep -q '^CONFIG_KUNIT=[ym]' "$KDIR/.config" 2>/dev/null ||
 		echo "CONFIG_MMU_RANGE_MIRROR_KUNIT_TEST=m"
 }
@@ -102,10 +106,24 @@ obj-$(CONFIG_MMU_MIRROR_TLB) += mmu_mirror_tlb.o
 obj-$(CONFIG_MMU_RANGE_MIRROR) += mmu_range_mirror.o
 obj-$(CONFIG_MMU_RANGE_MIRROR_KUNIT_TEST) += tests/mmu_range_mirror_kunit.o
 obj-$(CONFIG_MMU_RANGE_MIRROR_KUNIT_TEST) += tests/mmu_mirror_tlb_kunit.o
+obj-$(CONFIG_GUP_TEST) += gup_test.o
+gup_test-y := gup_test_module.o
+END
+# The kernel's own is for its tests, and would be built in.
+put "$out/mm/gup_test_module.c" <<'END'
+#include <linux/module.h>
+#include "gup_test.c"
+MODULE_LICENSE("GPL");
 END
 put "$out/lib/Kbuild" <<'END'
 obj-$(CONFIG_TEST_MMU_MIRROR_TLB) := test_mmu_mirror_tlb.o
 obj-$(CONFIG_TEST_MMU_RANGE_MIRROR) += test_mmu_range_mirror.o
+END
+# It is nobody's choice in the kernel, and has no line of its own in its Makefile.
+[ -z "$base" ] || put "$out/drivers/vhost/Kbuild" <<'END'
+include $(src)/Makefile
+obj-$(CONFIG_VHOST_TEST) += vhost_test.o
+vhost_test-y := test.o
 END
 
 compiler=$(sed -n 's/^CC = .*\(gcc-[0-9]*\)$/\1/p' \
