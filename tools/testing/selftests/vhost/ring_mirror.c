@@ -26,6 +26,7 @@
 
 #include "../kselftest_harness.h"
 #include "client.h"
+#include "pages.h"
 
 #ifndef __NR_pidfd_open
 #define __NR_pidfd_open 434
@@ -54,55 +55,6 @@ static bool is_untouched(const char *mem, size_t size)
 		if (mem[i] != (char)UNTOUCHED)
 			return false;
 	return true;
-}
-
-/* Replace the pages of [@addr, @addr + @size) by others that look the same. */
-static int replace_pages(void *addr, size_t size)
-{
-	void *copy = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (copy == MAP_FAILED)
-		return -1;
-	memcpy(copy, addr, size);
-	if (mremap(copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, addr) !=
-	    addr)
-		return -1;
-	return 0;
-}
-
-/* The same with a hole in between. */
-static int unmap_and_map(void *addr, size_t size)
-{
-	char *copy = malloc(size);
-	int ret = -1;
-
-	memcpy(copy, addr, size);
-	if (!munmap(addr, size) &&
-	    mmap(addr, size, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == addr) {
-		memcpy(addr, copy, size);
-		ret = 0;
-	}
-	free(copy);
-	return ret;
-}
-
-/* Away, used there or not, and back. */
-static int move_and_back(void *addr, size_t size)
-{
-	char *other = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
-			   -1, 0);
-
-	if (other == MAP_FAILED)
-		return -1;
-	if (mremap(addr, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, other) !=
-	    other)
-		return -1;
-	if (mremap(other, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, addr) !=
-	    addr)
-		return -1;
-	return 0;
 }
 
 static uint64_t device_features(void)
