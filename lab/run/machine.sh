@@ -1,15 +1,20 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# /test.sh of `make run` and `make soak`: clients of vhost-net move data while their rings are
-# disturbed, first through mirrored rings and then through uaccess. What the
-# kernel's counters say before and after goes to stdout, in lines of
-# "PHASE MODE ..."; lab/run/report.awk makes the tables and the verdict.
+# /test.sh of `make run` and of the soak: clients of vhost-net
+# move data while their rings are disturbed, first through mirrored rings and
+# then through uaccess. What the kernel's counters say before and after goes to
+# stdout, in lines of "PHASE MODE ..."; lab/run/report.awk makes the tables and
+# the verdict. What the soak does instead is in its own script.
+#
+# A client is known by a name: NAME.pid, NAME.rings and NAME.disturber in /tmp
+# are its process, where its rings are, and who disturbs them.
 
 set -eu
 
 # shellcheck source=/dev/null
 . /etc/run.conf
+CGROUPS=/tmp/cgroup
 PARAM=/sys/module/vhost/parameters/ring_mirror
 STATS=/sys/kernel/debug/vhost_ring_mirror
 LIVE=120	# invalidations of live pages wanted of each client
@@ -36,9 +41,10 @@ poll() {
 	done
 }
 
-# The invalidations that found a live page so far.
-live() {
-	awk '{
+# live_of PATTERN: the invalidations that found a live page so far, of the
+# queues whose lines begin like that.
+live_of() {
+	awk -v pattern="^$1" '$0 ~ pattern {
 		for (i = 1; i <= NF; i++) {
 			if ($i !~ /^drops=/)
 				continue
@@ -51,13 +57,21 @@ live() {
 	} END { printf "%d\n", sum }' "$STATS"
 }
 
+live() {
+	live_of pid=
+}
+
+# Read once, as a log that wraps around may begin within something.
+complaints() {
+	dmesg -c | /usr/bin/splat.awk >>/tmp/splats || true
+	echo "$PHASE $MODE $1 splats $(wc -l </tmp/splats)"
+}
+
 snapshot() {
 	sed "s/^/$PHASE $MODE $1 ring /" "$STATS"
 	grep -E '^(pswp|pgmigrate|thp_)' /proc/vmstat |
 		sed "s/^/$PHASE $MODE $1 vm /"
-	# Read once, as a log that wraps around may begin within something.
-	dmesg -c | /usr/bin/splat.awk >>/tmp/splats || true
-	echo "$PHASE $MODE $1 splats $(wc -l </tmp/splats)"
+	complaints "$1"
 }
 
 sums_up() {
@@ -68,41 +82,87 @@ sums_up() {
 	fi
 }
 
-# One blob to the guest and one from it, at the same time.
-exchange() {
-	timeout 60 wget -q -O - http://10.9.0.2/cgi-bin/pull >/tmp/pulled &
-	pulling=$!
-	timeout 60 wget -q -O - http://10.9.0.2/blob | sha256sum >/tmp/fetched
-	wait "$pulling" || say "the guest does not answer"
-	sums_up guest to "$(cat /www/sum)" "$(cat /tmp/pulled)"
-	sums_up guest from "$GUEST_SUM" "$(cat /tmp/fetched)"
+# fetch NUMBER PATH: from the guest that has this number; the host is 1.
+fetch() {
+	timeout 300 wget -q -O - "http://10.9.0.$1/$2"
 }
 
-# disturb PID FILE: the pages that FILE names, as $PHASE demands.
+# exchange NAME NUMBER PEER: one blob to the guest and one from it, at the same
+# time.
+exchange() {
+	fetch "$2" "cgi-bin/pull?$3" >/tmp/pulled &
+	pulling=$!
+	fetch "$3" "cgi-bin/pull?$2" >/tmp/fetched || say "$3 does not answer"
+	wait "$pulling" || say "$2 does not answer"
+	sums_up "$1" to "$(cat "/tmp/sum.$3")" "$(cat /tmp/pulled)"
+	sums_up "$1" from "$(cat "/tmp/sum.$2")" "$(cat /tmp/fetched)"
+}
+
+# Until it is told to leave, whoever is started will belong to the group of
+# clients, and so will its memory.
+enter_clients() {
+	mkdir -p "$CGROUPS"
+	mount -t cgroup2 none "$CGROUPS"
+	echo +memory >"$CGROUPS/cgroup.subtree_control"
+	mkdir "$CGROUPS/clients"
+	echo 0 >"$CGROUPS/clients/cgroup.procs"
+}
+
+leave_clients() {
+	echo 0 >"$CGROUPS/cgroup.procs"
+}
+
+reclaim() {
+	echo 4M >"$CGROUPS/clients/memory.reclaim"
+	usleep 20000
+} 2>/dev/null
+
+# over_and_over NAME KIND, until it is told to stop, in a shell of its own.
+over_and_over() {
+	trap 'over=1' TERM
+	over=
+	done=0
+	until [ -n "$over" ]; do
+		"$2" || true
+		done=$((done + 1))
+	done
+	echo "kind=$2 done=$done" >"/tmp/$1.disturbed"
+}
+
+# disturb KIND NAME [QUEUES]: the pages of the client's rings, or those of the
+# queues that this regular expression matches.
 disturb() {
-	DISTURBER=
-	case $PHASE in
+	case $1 in
 	undisturbed) return ;;
 	pageout) period=20000 ;;
 	migrate) period=20000 ;;
 	thp) period=30000 ;;
+	*)
+		command -v "$1" >/dev/null || die "$1 disturbs nobody"
+		over_and_over "$2" "$1" &
+		echo "$!" >"/tmp/$2.disturber"
+		return
+		;;
 	esac
 	# Nothing is to be compared then.
 	[ -z "$MINUTES" ] || period=3000
 	# The last word on each queue, which is a list of ranges.
 	# shellcheck disable=SC2046
-	/usr/bin/disturb "$PHASE" "$1" "$period" $(awk '
-		{ queue = $1; $1 = ""; last[queue] = $0 }
-		END { for (queue in last) print last[queue] }' "$2") \
-		>/tmp/disturbed &
-	DISTURBER=$!
+	/usr/bin/disturb "$1" "$(cat "/tmp/$2.pid")" "$period" $(awk \
+		-v wanted="${3:-.}" '
+		$1 ~ wanted { queue = $1; $1 = ""; last[queue] = $0 }
+		END { for (queue in last) print last[queue] }' \
+		"/tmp/$2.rings") >"/tmp/$2.disturbed" &
+	echo "$!" >"/tmp/$2.disturber"
 }
 
 undisturb() {
-	[ -n "$DISTURBER" ] || return 0
-	kill -TERM "$DISTURBER"
-	wait "$DISTURBER" || die "the disturber failed"
-	echo "$PHASE $MODE disturber $1 $(cat /tmp/disturbed)"
+	[ -e "/tmp/$1.disturber" ] || return 0
+	disturber=$(cat "/tmp/$1.disturber")
+	rm "/tmp/$1.disturber"
+	kill -TERM "$disturber"
+	wait "$disturber" || die "the disturber of $1 failed"
+	echo "$PHASE $MODE disturber $1 $(cat "/tmp/$1.disturbed")"
 }
 
 # Were there enough? With uaccess nobody counts.
@@ -119,7 +179,7 @@ now_ms() {
 phase_testpmd() {
 	BASE=$(live)
 	kill -CONT "$TESTPMD"
-	disturb "$TESTPMD" /tmp/testpmd.rings
+	disturb "$PHASE" testpmd
 	start=$(now_ms)
 	packets=$(cat /sys/class/net/pmd0/statistics/rx_packets)
 	sleep "$SECONDS_EACH"
@@ -135,10 +195,10 @@ phase_guest() {
 	BASE=$(live)
 	rounds=1
 	[ "$PHASE" != undisturbed ] || [ "$MODE" = 0 ] || rounds=4
-	disturb "$GUEST" /tmp/guest.rings
+	disturb "$PHASE" guest
 	start=$(now_ms)
 	until [ "$rounds" -le 0 ] && { enough || [ "$rounds" -le -8 ]; }; do
-		exchange
+		exchange guest 2 1
 		rounds=$((rounds - 1))
 	done
 	echo "$PHASE $MODE time guest $(($(now_ms) - start))"
@@ -204,6 +264,7 @@ start_testpmd() {
 		--total-num-mbufs=8192 --stats-period=60 \
 		<&3 >/tmp/testpmd.log 2>&1 &
 	TESTPMD=$!
+	echo "$TESTPMD" >/tmp/testpmd.pid
 	poll 20 test -s /tmp/testpmd.rings || {
 		cat /tmp/testpmd.log >&2
 		die "testpmd does not start"
@@ -212,41 +273,76 @@ start_testpmd() {
 	kill -STOP "$TESTPMD"
 }
 
-start_guest() {
+load_kvm() {
 	modprobe -q kvm_amd 2>/dev/null || modprobe -q kvm_intel 2>/dev/null ||
 		die "no KVM in here: try again with ACCEL=tcg"
-	RINGADDR=/tmp/guest.rings LD_PRELOAD=/usr/lib/ringaddr.so \
+}
+
+# nested NAME TAP NUMBER [ARGUMENT...]: a guest whose address is 10.9.0.NUMBER.
+nested() {
+	name=$1
+	tap=$2
+	number=$3
+	shift 3
+	RINGADDR=/tmp/$name.rings LD_PRELOAD=/usr/lib/ringaddr.so \
 		qemu-system-x86_64 -accel kvm -cpu host -M q35 -m 256 \
 		-nodefaults -display none -no-reboot \
-		-serial file:/tmp/guest.console -serial file:/tmp/guest.results \
+		-serial "file:/tmp/$name.console" \
+		-serial "file:/tmp/$name.results" \
 		-kernel /guest/vmlinuz -initrd /guest/initramfs \
-		-append "console=ttyS0 panic=-1 quiet" \
-		-netdev tap,id=net0,ifname=vm0,script=no,downscript=no,vhost=on \
-		-device virtio-net-pci,netdev=net0,romfile= \
-		</dev/null >/tmp/guest.qemu 2>&1 &
-	GUEST=$!
-	poll 10 test -d /sys/class/net/vm0 || {
-		cat /tmp/guest.qemu >&2
-		die "the nested QEMU does not start"
+		-append "console=ttyS0 panic=-1 quiet lab.guest=$number" \
+		-netdev "tap,id=net0,ifname=$tap,script=no,downscript=no,vhost=on" \
+		-device "virtio-net-pci,netdev=net0,romfile=,mac=52:54:00:00:09:0$number" \
+		"$@" </dev/null >"/tmp/$name.qemu" 2>&1 &
+	echo "$!" >"/tmp/$name.pid"
+	poll 30 test -d "/sys/class/net/$tap" || {
+		cat "/tmp/$name.qemu" >&2
+		die "the nested QEMU of $name does not start"
 	}
-	ip addr add 10.9.0.1/24 dev vm0
-	ip link set vm0 up
-	mkdir -p /www
+	ip link set "$tap" up
+}
+
+# Data of the host's own, which has number 1.
+serve() {
 	dd if=/dev/urandom of=/www/blob bs=1M count=16 2>/dev/null
 	sha256sum </www/blob >/www/sum
+	cp /www/sum /tmp/sum.1
 	httpd -h /www
-	poll 60 timeout 2 wget -q -O /tmp/guest.sum http://10.9.0.2/sum 2>/dev/null || {
-		cat /tmp/guest.console >&2
-		die "the nested guest does not come up"
-	}
-	GUEST_SUM=$(cat /tmp/guest.sum)
+}
+
+# await NAME NUMBER SECONDS: until the guest serves; in seconds of uptime.
+await() {
+	until timeout 2 wget -q -O "/tmp/sum.$2" "http://10.9.0.$2/sum" \
+		2>/dev/null; do
+		if [ "$(now_ms)" -ge "$(($3 * 1000))" ] ||
+			! kill -0 "$(cat "/tmp/$1.pid")" 2>/dev/null; then
+			cat "/tmp/$1.qemu" "/tmp/$1.console" \
+				"/tmp/$1.results" >&2
+			die "the nested guest $1 does not come up"
+		fi
+		usleep 100000
+	done
+}
+
+# power_off NAME NUMBER
+power_off() {
+	fetch "$2" cgi-bin/off >/tmp/off || true
+	wait "$(cat "/tmp/$1.pid")" ||
+		say "the nested QEMU of $1 ended with an error"
+	cat "/tmp/$1.console" >&2
+	grep '^# lab: exit status' "/tmp/$1.results" | sed 's/^/guest /'
+}
+
+start_guest() {
+	load_kvm
+	nested guest vm0 2
+	ip addr add 10.9.0.1/24 dev vm0
+	serve
+	await guest 2 120
 }
 
 stop_guest() {
-	timeout 10 wget -q -O /dev/null http://10.9.0.2/cgi-bin/off || true
-	wait "$GUEST" || say "the nested QEMU ended with an error"
-	cat /tmp/guest.console >&2
-	grep '^# lab: exit status' /tmp/guest.results | sed 's/^/guest /'
+	power_off guest 2
 }
 
 stop_testpmd() {

@@ -2,10 +2,10 @@
 /*
  * LD_PRELOAD for a client of /dev/vhost-net: write down where its rings are.
  *
- * Each VHOST_SET_VRING_ADDR appends "QUEUE START:LENGTH..." to the file that
- * RINGADDR names: the pages of the descriptors, the available and the used
- * ring. That is what disturb(1) is then pointed at, with mirrored rings and
- * with others alike.
+ * Each VHOST_SET_VRING_ADDR appends "DEVICE.FD.QUEUE START:LENGTH..." to the file
+ * that RINGADDR names: the pages of the descriptors, the available and the used
+ * ring. DEVICE is vhost-net, or vhost-vsock. That is what disturb(1) is then
+ * pointed at, with mirrored rings and with others alike.
  *
  * It also makes huge pages possible where DPDK's memory would not have them.
  * There is no memfd, in which DPDK would put its memory at an address that is
@@ -19,15 +19,34 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define MAX_FDS		256
 #define MAX_QUEUES	64
 #define PAGE		4096ul
 #define HUGE		(2ul << 20)
 
-static unsigned int sizes[MAX_QUEUES];
+static unsigned int sizes[MAX_FDS][MAX_QUEUES];
+
+static unsigned int *size_of(int fd, unsigned int queue)
+{
+	return &sizes[fd % MAX_FDS][queue % MAX_QUEUES];
+}
+
+/* The last part of the device's name. */
+static int device(char *buf, size_t room, int fd)
+{
+	char link[40], path[64];
+	ssize_t len;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	len = readlink(link, path, sizeof(path) - 1);
+	path[len > 0 ? len : 0] = 0;
+	return snprintf(buf, room, "%s", basename(path));
+}
 
 static int pages(char *buf, size_t room, __u64 start, __u64 size)
 {
@@ -46,10 +65,10 @@ static void make_room(__u64 start)
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 }
 
-static void note(const struct vhost_vring_addr *addr)
+static void note(int client, const struct vhost_vring_addr *addr)
 {
+	unsigned int num = *size_of(client, addr->index);
 	const char *name = getenv("RINGADDR");
-	unsigned int num = sizes[addr->index % MAX_QUEUES];
 	char line[256];
 	int fd, len;
 
@@ -58,7 +77,9 @@ static void note(const struct vhost_vring_addr *addr)
 	make_room(addr->desc_user_addr);
 	make_room(addr->avail_user_addr);
 	make_room(addr->used_user_addr);
-	len = snprintf(line, sizeof(line), "%u", addr->index);
+	len = device(line, sizeof(line), client);
+	len += snprintf(line + len, sizeof(line) - len, ".%d.%u", client,
+			addr->index);
 	len += pages(line + len, sizeof(line) - len, addr->desc_user_addr,
 		     16ull * num);
 	len += pages(line + len, sizeof(line) - len, addr->avail_user_addr,
@@ -94,9 +115,9 @@ int ioctl(int fd, unsigned long request, ...)
 	va_end(args);
 	if (request == VHOST_SET_VRING_NUM) {
 		state = arg;
-		sizes[state->index % MAX_QUEUES] = state->num;
+		*size_of(fd, state->index) = state->num;
 	} else if (request == VHOST_SET_VRING_ADDR) {
-		note(arg);
+		note(fd, arg);
 	}
 	return syscall(SYS_ioctl, fd, request, arg);
 }

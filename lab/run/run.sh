@@ -68,6 +68,7 @@ guest_root() {
 	rm -rf "$out/guest"
 	"$LAB/root.sh" -r "$out/guest" -k plain -M virtio_net
 	install -m 755 "$RUN/guest.sh" "$out/guest/test.sh"
+	cp -r "$RUN/www" "$out/guest/www"
 	mkdir -p "$root/guest"
 	(cd "$out/guest" && find . | cpio -o -H newc -R 0:0 --quiet) \
 		>"$root/guest/initramfs"
@@ -88,6 +89,7 @@ machine_root() {
 		"$RUN/ringaddr.c"
 	install -m 755 "$LAB/splat.awk" "$root/usr/bin/splat.awk"
 	install -m 755 "$RUN/machine.sh" "$root/test.sh"
+	cp -r "$RUN/www" "$root/www"
 	drivers=
 	[ "$mode" = smoke ] || {
 		gcc -O2 -Wall -Wextra -static -o "$root/usr/bin/ringflip" \

@@ -7,7 +7,6 @@
 # device are juggled, and a canary takes the pages that are freed. What
 # lab/run/soak.awk reads goes to stdout.
 
-CGROUPS=/tmp/cgroup
 CPU1=/sys/devices/system/cpu/cpu1/online
 MODE=1
 
@@ -20,36 +19,15 @@ within() {
 }
 
 prepare_soak() {
-	mkdir -p "$CGROUPS"
-	mount -t cgroup2 none "$CGROUPS"
-	echo +memory >"$CGROUPS/cgroup.subtree_control"
-	mkdir "$CGROUPS/clients" "$CGROUPS/small"
+	enter_clients
+	mkdir "$CGROUPS/small"
 	echo 48M >"$CGROUPS/small/memory.max"
 	echo 0 >"$CGROUPS/small/memory.swap.max"
 	echo 1 >"$CGROUPS/small/memory.oom.group"
 	echo 10 >/sys/kernel/mm/ksm/sleep_millisecs
 	echo 1 >/sys/kernel/mm/ksm/run
 	modprobe test_mmu_range_mirror
-	# Until testpmd is up: it will belong to the group, and its memory.
-	echo 0 >"$CGROUPS/clients/cgroup.procs"
 }
-
-# Over and over until it is told to stop, in a shell of its own.
-over_and_over() {
-	trap 'over=1' TERM
-	over=
-	done=0
-	until [ -n "$over" ]; do
-		"$@" || true
-		done=$((done + 1))
-	done
-	echo "kind=$PHASE done=$done" >/tmp/disturbed
-}
-
-reclaim() {
-	echo 4M >"$CGROUPS/clients/memory.reclaim"
-	usleep 20000
-} 2>/dev/null
 
 cpus() {
 	echo 0 >"$CPU1"
@@ -92,20 +70,6 @@ owner_starves() {
 	wait "$FLIPPER" 2>/dev/null || true
 }
 
-soak_disturb() {
-	case $PHASE in
-	reclaim|cpus|freeze|owner_dies|owner_starves)
-		over_and_over "$PHASE" &
-		# It is undisturb() that uses it.
-		# shellcheck disable=SC2034
-		DISTURBER=$!
-		;;
-	*)
-		disturb "$TESTPMD" /tmp/testpmd.rings
-		;;
-	esac
-}
-
 soak_phase() {
 	PHASE=$1
 	say "round $ROUND, $PHASE: $(($(live) - FIRST)) live pages lost," \
@@ -119,7 +83,7 @@ soak_phase() {
 		flipper exec
 		;;
 	esac
-	soak_disturb
+	disturb "$PHASE" testpmd
 	sleep "$SECONDS_EACH"
 	undisturb testpmd
 	if [ -n "$alone" ]; then
@@ -131,7 +95,7 @@ soak_phase() {
 }
 
 soak() {
-	echo 0 >"$CGROUPS/cgroup.procs"
+	leave_clients
 	[ -p /tmp/flip.in ] || mkfifo /tmp/flip.in
 	exec 4<>/tmp/flip.in
 	echo 1 >"$PARAM"
