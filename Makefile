@@ -9,7 +9,7 @@ N ?= 200
 
 export N
 
-LONG := mutants fuzz repeat package series soak mm pfncache
+LONG := mutants fuzz repeat package series soak matrix mm pfncache
 
 .PHONY: help run module mirrorstat deb install bench docs series check clean \
 	$(TIERS:%=check-%) $(LONG:%=check-%)
@@ -43,6 +43,7 @@ help:
 	@echo '  check-package  the package in a new Debian 12 and 13           30 min'
 	@echo "  check-mm       the kernel's own tests of mm, virtio; all mirrored  30 min"
 	@echo '  check-soak     rings and windows, disturbed (MINUTES=25)      30 min'
+	@echo '  check-matrix   guests: two, paused, migrated, killed; CASES="..." of them'
 	@echo '  check-series   each commit of the series, built   8 min; 22 the first time'
 	@echo '  check-pfncache KVM on windows: its selftests     3 min; 10 the first time'
 	@echo

@@ -24,6 +24,7 @@ run() {
 	repeat) "$LAB/selftest.sh" debug-6.12 "${N:-200}" ;;
 	build) "$LAB/both.sh" ;;
 	guest) "$LAB/run/run.sh" smoke ;;
+	matrix) "$LAB/run/run.sh" matrix ;;
 	soak) "$LAB/run/run.sh" soak ;;
 	mm) "$LAB/mm/mm.sh" ;;
 	mutants) "$LAB/mutants.sh" ;;

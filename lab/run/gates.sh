@@ -3,8 +3,9 @@
 #
 # lab/run/gates.sh
 #
-# Tests of lab/run/report.awk and lab/run/soak.awk: the results of a run in which all is well pass,
-# and the same results with any one thing wrong do not, for that reason.
+# Tests of lab/run/report.awk, soak.awk and matrix.awk: the results of a run in
+# which all is well pass, and the same results with any one thing wrong do not,
+# for that reason.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/../env.sh"
@@ -14,6 +15,7 @@ mkdir -p "$out"
 phases="undisturbed pageout migrate thp flip"
 count=0
 failed=
+table=
 
 snapshot() {
 	for part in desc avail used; do
@@ -52,7 +54,7 @@ gate() {
 	count=$((count + 1))
 	sed "$2" "$out/well" >"$out/results"
 	if "$LAB/run/$judge" -v expected="$phases" -v wanted=64 -v minutes=1 \
-		-v accel=tcg "$out/results" >"$out/report" 2>&1; then
+		-v accel=tcg ${table:+"$table"} "$out/results" >"$out/report" 2>&1; then
 		got=
 	else
 		got=yes
@@ -67,7 +69,7 @@ gate() {
 		echo "ok $count run: $1"
 	else
 		echo "not ok $count run: $1"
-		grep '^FAILED' "$out/report" | sed 's/^/# /'
+		grep -E '^(FAILED|not ok)' "$out/report" | sed 's/^/# /'
 		failed=yes
 	fi
 }
@@ -156,5 +158,70 @@ gate "a splat in a soak" "s/^pageout 1 after splats 0/pageout 1 after splats 3/"
 	"did not complain"
 gate "an error in a soak" "1s/^/error no client\n/" "no client"
 gate "no end of a soak" "/^end$/d" "came to its end"
+
+# Each measure as small as it may be.
+gone_through() {
+	mode=1
+	for phase in $phases; do
+		snapshot before 7
+		echo "$phase 1 before ring pid=0 closed part=log mirrored=7"
+		awk -F'\t' -v phase="$phase" '
+			function bytes(to) {
+				guest = $2
+				sub(/_[^_]*$/, "", guest)
+				print phase, 1, "bytes", guest, to, $3 * 1048576
+			}
+			/^#/ || $1 != phase { next }
+			$2 ~ /^(desc|avail|used|log)$/ || $2 ~ /^vm_/ { next }
+			$2 ~ /_to$/ { bytes("to"); next }
+			$2 ~ /_from$/ { bytes("from"); next }
+			{ print phase, 1, "measure", $2, $3 }' "$table"
+		echo "$phase 1 after ring pid=0 closed part=log mirrored=10007"
+		snapshot after 10007
+	done
+	echo "unloaded 1 before splats 0"
+	echo "guest # lab: exit status 0"
+	echo "unloaded 1 measure modules_gone 1"
+	echo "unloaded 1 after splats 0"
+	echo end
+}
+
+judge=matrix.awk
+table=$LAB/run/matrix.tsv
+phases="pair pressed paused vsock iperf3 migrated killed"
+gone_through >"$out/well"
+gate "all is well in the matrix" ""
+grep ' measure ' "$out/well" >"$out/measures"
+while read -r phase mode _ name minimum; do
+	gate "matrix: too little $name in $phase" \
+		"s/^\($phase $mode measure $name\) .*/\1 $((minimum - 1))/" \
+		"$phase: $name: $((minimum - 1)), wanted $minimum"
+done <"$out/measures"
+grep ' bytes ' "$out/well" >"$out/bytes"
+while read -r phase mode _ name way _; do
+	gate "matrix: no data ${way} $name in $phase" \
+		"/^$phase $mode bytes $name $way/d" "$phase: ${name}_$way: 0"
+done <"$out/bytes"
+gate "matrix: a part never mirrored" \
+	"/^vsock 1 after ring.*used/s/mirrored=[0-9]*/mirrored=506/" \
+	"vsock: used: 499"
+gate "matrix: no bit of the log" \
+	"/^migrated 1 after ring.*log/s/mirrored=[0-9]*/mirrored=7/" \
+	"migrated: log: 0"
+gate "matrix: nothing swapped out" \
+	"s/^pressed 1 after vm pswpout .*/pressed 1 after vm pswpout 7/" \
+	"pressed: vm_pswpout: 0"
+gate "matrix: wrong data" \
+	"s/^paused 1 bytes first to .*/paused 1 corrupt first to 3 2/" \
+	"checksum: paused 1"
+gate "matrix: a splat" "s/^killed 1 after splats 0/killed 1 after splats 1/" \
+	"killed: the kernel did not complain"
+gate "matrix: a splat at the end" \
+	"s/^unloaded 1 after splats 0/unloaded 1 after splats 1/" \
+	"unloaded: the kernel did not complain"
+gate "matrix: a case left out" "/^vsock /d" "vsock: took place"
+gate "matrix: an error" "1s/^/error no guest\n/" "no guest"
+gate "matrix: the guest panicked" "/^guest /d" "guest ended well"
+gate "matrix: no end" "/^end$/d" "came to its end"
 echo "1..$count"
 [ -z "$failed" ]

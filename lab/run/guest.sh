@@ -16,4 +16,9 @@ ip link set eth0 up
 dd if=/dev/urandom of=/www/blob bs=1M count=16 2>/dev/null
 sha256sum </www/blob >/www/sum
 httpd -h /www
+# For the matrix.
+if [ -e /services.sh ]; then
+	# shellcheck source=/dev/null
+	. /services.sh
+fi
 cat /run/off

@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# /test.sh of `make run` and of the soak: clients of vhost-net
+# /test.sh of `make run`, of the soak and of the matrix: clients of vhost-net
 # move data while their rings are disturbed, first through mirrored rings and
 # then through uaccess. What the kernel's counters say before and after goes to
 # stdout, in lines of "PHASE MODE ..."; lab/run/report.awk makes the tables and
-# the verdict. What the soak does instead is in its own script.
+# the verdict. What soak and matrix do instead is in their own scripts.
 #
 # A client is known by a name: NAME.pid, NAME.rings and NAME.disturber in /tmp
 # are its process, where its rings are, and who disturbs them.
@@ -359,6 +359,13 @@ echo 512M >/sys/block/zram0/disksize
 mkswap /dev/zram0 >/dev/null
 swapon /dev/zram0
 
+[ -z "$CASES" ] || {
+	# shellcheck source=/dev/null
+	. /matrix.sh
+	matrix
+	echo end
+	exit
+}
 [ -z "$MINUTES" ] || {
 	# shellcheck source=/dev/null
 	. /soak.sh

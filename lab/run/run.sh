@@ -1,13 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/run/run.sh [smoke|soak]
+# lab/run/run.sh [smoke|soak|matrix]
 #
 # Boot the stock kernel with our modules and let real clients of vhost-net move
 # data over mirrored rings while the rings are disturbed. Prints a table for
 # each phase, and fails unless everything went as it must. With "smoke" only
 # one nested guest, undisturbed and swapped out, as KTAP. With "soak" testpmd
-# only, for MINUTES (25), disturbed in more ways (lab/run/soak.sh).
+# only, for MINUTES (25), disturbed in more ways (lab/run/soak.sh). With "matrix"
+# several guests, net and vsock, migrated and killed too (lab/run/matrix.sh).
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/../env.sh"
@@ -17,6 +18,7 @@ mode=${1:-run}
 # The windows that soak juggles are the test device's.
 modules=plain
 minutes=
+cases=
 out=$CACHE/build/run-$mode
 root=$out/root
 mkdir -p "$out"
@@ -44,8 +46,16 @@ soak)
 	modules=stock
 	need dpdk-dev
 	;;
+matrix)
+	clients=
+	phases=
+	cases=${CASES:-pair pressed paused vsock iperf3 migrated killed}
+	limit=2400
+	ktap=1
+	need socat iperf3
+	;;
 *)
-	die "usage: lab/run/run.sh [smoke|soak]"
+	die "usage: lab/run/run.sh [smoke|soak|matrix]"
 	;;
 esac
 locked "run-$mode"
@@ -69,6 +79,11 @@ guest_root() {
 	"$LAB/root.sh" -r "$out/guest" -k plain -M virtio_net
 	install -m 755 "$RUN/guest.sh" "$out/guest/test.sh"
 	cp -r "$RUN/www" "$out/guest/www"
+	[ "$mode" != matrix ] || {
+		"$LAB/root.sh" -r "$out/guest" -k plain \
+			-M vmw_vsock_virtio_transport -b socat -b iperf3
+		install -m 644 "$RUN/services.sh" "$out/guest/services.sh"
+	}
 	mkdir -p "$root/guest"
 	(cd "$out/guest" && find . | cpio -o -H newc -R 0:0 --quiet) \
 		>"$root/guest/initramfs"
@@ -91,7 +106,14 @@ machine_root() {
 	install -m 755 "$RUN/machine.sh" "$root/test.sh"
 	cp -r "$RUN/www" "$root/www"
 	drivers=
-	[ "$mode" = smoke ] || {
+	case $mode in
+	smoke) ;;
+	matrix)
+		"$LAB/root.sh" -r "$root" -k "$modules" -M bridge \
+			-M vhost_vsock -b socat -b iperf3
+		install -m 644 "$RUN/matrix.sh" "$root/matrix.sh"
+		;;
+	*)
 		gcc -O2 -Wall -Wextra -static -o "$root/usr/bin/ringflip" \
 			-I"$REPO/tools/testing/selftests/vhost" "$RUN/ringflip.c" \
 			"$REPO/tools/testing/selftests/vhost/client.c"
@@ -102,12 +124,14 @@ machine_root() {
 			drivers="$drivers -d $file"
 		done
 		"$LAB/root.sh" -r "$root" -b dpdk-testpmd
-	}
+		;;
+	esac
 	[ "$mode" != soak ] || soak_root
 	cat >"$root/etc/run.conf" <<END
 MINUTES="$minutes"
 CLIENTS="$clients"
 PHASES="$phases"
+CASES="$cases"
 SECONDS_EACH=3
 TESTPMD_DRIVERS="$drivers"
 END
@@ -148,6 +172,11 @@ accel=$(sed -n 's/^# .* under \([a-z]*\),.*/\1/p' "$out/boot.log")
 if [ "$mode" = soak ]; then
 	"$RUN/soak.awk" -v expected="$phases juggle" -v minutes="$minutes" \
 		-v accel="$accel" "$out/results" || status=1
+	exit "$status"
+fi
+if [ "$mode" = matrix ]; then
+	"$RUN/matrix.awk" -v expected="$cases" -v accel="$accel" \
+		"$RUN/matrix.tsv" "$out/results" || status=1
 	exit "$status"
 fi
 "$RUN/report.awk" -v expected="$phases" -v wanted=64 -v accel="$accel" \
