@@ -1018,9 +1018,11 @@ static void domain_interrupt_readers(struct mmu_mirror_domain *domain)
 	preempt_enable();
 }
 
-static void domain_account_wait(struct mmu_mirror_domain *domain, long ns)
+/* On 32-bit machines the longest wait that can be told is two seconds. */
+static void domain_account_wait(struct mmu_mirror_domain *domain, u64 wait_ns)
 {
 	long worst = atomic_long_read(&domain->worst_wait_ns);
+	long ns = min_t(u64, wait_ns, LONG_MAX);
 
 	atomic_long_inc(&domain->nr_waits);
 	while (ns > worst &&
