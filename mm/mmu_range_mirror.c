@@ -1140,6 +1140,19 @@ static const struct mmu_range_mirror_ops window_ops = {
 	.wait = window_wait,
 };
 
+/**
+ * mmu_mirror_can_window - may kernel pointers stand in for user addresses here?
+ *
+ * Return: false if a page's user and kernel addresses do not share the data
+ * cache: what one side writes, the other would not see.
+ */
+VISIBLE_IF_KUNIT bool mmu_mirror_can_window(void)
+{
+	KUNIT_STATIC_STUB_REDIRECT(mmu_mirror_can_window);
+	return !cpu_dcache_is_aliasing();
+}
+EXPORT_SYMBOL_IF_KUNIT(mmu_mirror_can_window);
+
 /* A pointer through the direct map must be all that a page's users need. */
 static bool window_page_ok(struct page *page)
 {
@@ -1420,7 +1433,7 @@ mmu_mirror_window_open(struct mmu_mirror_domain *domain, struct mm_struct *mm,
 	unsigned long end, npages;
 	int ret;
 
-	if (cpu_dcache_is_aliasing())
+	if (!mmu_mirror_can_window())
 		return ERR_PTR(-EOPNOTSUPP);
 	if (!size)
 		return ERR_PTR(-EINVAL);

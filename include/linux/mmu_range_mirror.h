@@ -223,6 +223,7 @@ int mmu_range_mirror_populate(struct mmu_range_mirror *mirror,
 
 #if IS_ENABLED(CONFIG_KUNIT)
 bool mmu_range_mirror_can_hook(void);
+bool mmu_mirror_can_window(void);
 #endif
 
 /**

@@ -4,6 +4,7 @@
  * program. Races are brought about at the helper's injection points, and
  * invalidations are made by calling the core's own start and end.
  */
+#include <kunit/static_stub.h>
 #include <linux/delay.h>
 #include <linux/mmu_range_mirror.h>
 #include <linux/mmu_range_mirror_inject.h>
@@ -719,6 +720,33 @@ static void window_open_refuses(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, atomic_read(&domain->nr_windows));
 	mmu_mirror_domain_destroy(domain);
 	mmu_mirror_domain_destroy(NULL);
+}
+
+static bool cannot_window(void)
+{
+	return false;
+}
+
+/* Where a page's two addresses are cached apart, mirrors are all there is. */
+static void aliasing_caches_refuse_windows(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct mmu_mirror_domain *domain = mmu_mirror_domain_alloc();
+	struct mmu_mirror_window *window;
+	struct shadow *shadow;
+
+	KUNIT_ASSERT_NOT_NULL(test, domain);
+	kunit_activate_static_stub(test, mmu_mirror_can_window, cannot_window);
+	window = mmu_mirror_window_open(domain, current->mm, addr, LENGTH, true);
+	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP, PTR_ERR_OR_ZERO(window));
+	if (!IS_ERR(window))
+		mmu_mirror_window_close(window);
+	KUNIT_EXPECT_EQ(test, 0, atomic_read(&domain->nr_windows));
+
+	shadow = shadow_make(test, addr, &shadow_ops, false);
+	KUNIT_EXPECT_EQ(test, 0, shadow_populate(shadow, 0, NPAGES));
+	mmu_range_mirror_remove(&shadow->mirror);
+	mmu_mirror_domain_destroy(domain);
 }
 
 static void window_reads_and_writes(struct kunit *test)
@@ -1673,6 +1701,7 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(wait_is_reentrant),
 	KUNIT_CASE(waits_come_after_all_drops),
 	KUNIT_CASE(window_open_refuses),
+	KUNIT_CASE(aliasing_caches_refuse_windows),
 	KUNIT_CASE(window_reads_and_writes),
 	KUNIT_CASE(window_at_an_offset),
 	KUNIT_CASE(window_fill_skips_holes),
