@@ -37,7 +37,7 @@
 #include "test_mmu_range_mirror_uapi.h"
 
 #define TEST_MAX_LENGTH		SZ_1G
-#define TEST_FILL_TIMEOUT_NS	(5 * NSEC_PER_SEC)
+#define TEST_FILL_TIMEOUT_NS	(5ULL * NSEC_PER_SEC)
 #define TEST_MAX_STOPS		1024
 
 static_assert(TEST_MIRROR_NR_EVENTS == MMU_MIRROR_NR_EVENTS);
@@ -310,6 +310,13 @@ static struct test_mirror *test_create(const struct test_mirror_open *arg)
 	return tm;
 }
 
+/* On 32-bit machines, commands can name addresses that there are not. */
+static bool test_representable(u64 start, u64 length)
+{
+	return start == (unsigned long)start &&
+	       length == (unsigned long)length;
+}
+
 static long test_ioctl_open(struct test_file *tf, void __user *uarg)
 {
 	struct test_mirror_open arg;
@@ -319,7 +326,8 @@ static long test_ioctl_open(struct test_file *tf, void __user *uarg)
 	if (copy_from_user(&arg, uarg, sizeof(arg)))
 		return -EFAULT;
 	if (arg.reserved || arg.kind >= TEST_MIRROR_NR_KINDS ||
-	    (arg.flags & ~TEST_MIRROR_WRITE))
+	    (arg.flags & ~TEST_MIRROR_WRITE) ||
+	    !test_representable(arg.start, arg.length))
 		return -EINVAL;
 
 	if (down_write_killable(&tf->sem))
@@ -365,7 +373,8 @@ static long test_ioctl_populate(struct test_mirror *tm, void __user *uarg)
 
 	if (copy_from_user(&arg, uarg, sizeof(arg)))
 		return -EFAULT;
-	if (arg.reserved || !PAGE_ALIGNED(arg.length))
+	if (arg.reserved || !PAGE_ALIGNED(arg.length) ||
+	    !test_representable(arg.start, arg.length))
 		return -EINVAL;
 	if (test_is_window(tm))
 		return -EOPNOTSUPP;

@@ -1238,7 +1238,7 @@ static void run_reader(struct actor *actor)
 	mmu_mirror_enter(reader->domain);
 	actor->ret = !mmu_mirror_window_ptr(reader->window, 0, sizeof(int));
 	complete_all(&reader->inside);
-	end = ktime_get_ns() + 5 * NSEC_PER_SEC;
+	end = ktime_get_ns() + 5ULL * NSEC_PER_SEC;
 	while (!reader_may_look(reader) && ktime_get_ns() < end)
 		cpu_relax();
 	end = ktime_get_ns() + reader->hold_ns;
@@ -1474,7 +1474,7 @@ static void run_rcu_reader(struct actor *actor)
 
 	rcu_read_lock();
 	complete_all(&reader->inside);
-	end = ktime_get_ns() + 2 * NSEC_PER_SEC;
+	end = ktime_get_ns() + 2ULL * NSEC_PER_SEC;
 	while (!reader->saw_return && ktime_get_ns() < end)
 		reader->saw_return = atomic_read(reader->returned);
 	rcu_read_unlock();
