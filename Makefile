@@ -9,7 +9,7 @@ N ?= 200
 
 export N
 
-LONG := mutants fuzz repeat package series soak matrix mm pfncache
+LONG := mutants fuzz repeat package series soak matrix mm pfncache arch
 
 .PHONY: help run module mirrorstat deb install bench docs series check clean \
 	$(TIERS:%=check-%) $(LONG:%=check-%)
@@ -46,6 +46,7 @@ help:
 	@echo '  check-matrix   guests: two, paused, migrated, killed; CASES="..." of them'
 	@echo '  check-series   each commit of the series, built   8 min; 22 the first time'
 	@echo '  check-pfncache KVM on windows: its selftests     3 min; 10 the first time'
+	@echo '  check-arch     our files and vhost, compiled for 8 architectures 20 min'
 	@echo
 	@echo '  clean          remove what was built (not what was downloaded)'
 	@echo

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # lab/build.sh debug-6.12 | kcsan-7.3 | bare-BASE | unpatched-BASE |
-#	objects-BASE [MAKE ARG...]
+#	objects-BASE | objects-ARCH-BASE [MAKE ARG...]
 #
 # Build a kernel with our files in its tree, and print its object directory:
 # tinyconfig, then lab/kconfig/x86.config and the fragment that the name begins
@@ -10,13 +10,19 @@
 # and the configuration ends up without is an error. unpatched-BASE is bare-BASE
 # from the source as it comes. objects-BASE is for a tree in KTREE: only mm/, lib/,
 # samples/ and drivers/vhost/ are compiled, and a warning is an error.
+# objects-ARCH-BASE is for another architecture (lab/arch.sh): lab/kconfig/arch.config
+# and arch-ARCH.config, and only our files and vhost are compiled.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
+# shellcheck source=lab/arch.sh
+. "$LAB/arch.sh"
 
 name=${1:?usage: lab/build.sh NAME [make argument...]}
 shift
 base=${name##*-}
+arch "$(arch_of "$name")"
+machine=$LAB/kconfig/x86.config
 flavour=$LAB/kconfig/${name%-*}.config
 unpatched=
 goals="bzImage modules"
@@ -28,6 +34,11 @@ unpatched)
 objects)
 	# Nobody's Makefile has vhost's test device.
 	goals="mm/ lib/ samples/ drivers/vhost/ drivers/vhost/test.o"
+	;;
+objects-*)
+	need "gcc-${CROSS%-}"
+	machine=$LAB/kconfig/arch.config
+	flavour=$LAB/kconfig/arch-$KARCH.config
 	;;
 esac
 [ -f "$flavour" ] || die "no $flavour"
@@ -42,7 +53,8 @@ locked "build-$(basename "$out")"
 mkdir -p "$out"
 
 run_make() {
-	make -C "$tree" O="$out" -j"$JOBS" CC="ccache gcc" \
+	make -C "$tree" O="$out" -j"$JOBS" CC="ccache ${CROSS}gcc" \
+		${KARCH:+ARCH="$KARCH" CROSS_COMPILE="$CROSS"} \
 		KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=lab \
 		KBUILD_BUILD_HOST=lab "$@" >>"$out/build.log" 2>&1 || {
 		grep -E 'error:|undefined|No rule|Error' "$out/build.log" >&2 ||
@@ -53,12 +65,11 @@ run_make() {
 
 : >"$out/build.log"
 if [ -n "$unpatched" ]; then
-	known_to "$tree" "$LAB/kconfig/x86.config" "$flavour"
+	known_to "$tree" "$machine" "$flavour"
 elif [ -n "${KTREE:-}" ]; then
-	known_to "$tree" "$LAB/kconfig/x86.config" "$flavour" \
-		"$LAB/kconfig/upstream.config"
+	known_to "$tree" "$machine" "$flavour" "$LAB/kconfig/upstream.config"
 else
-	cat "$LAB/kconfig/x86.config" "$flavour"
+	cat "$machine" "$flavour"
 fi >"$out/fragment"
 # Configured anew only if the fragments or the tree's Kconfig files say so:
 # otherwise nothing would be left for make to skip.
@@ -82,6 +93,21 @@ if ! cmp -s "$out/fragment.sum" "$out/configured"; then
 	cp "$out/fragment.sum" "$out/configured"
 fi
 
+# our_objects: what the configuration has of our files, and vhost.
+our_objects() {
+	echo mm/mmu_range_mirror.o mm/mmu_mirror_tlb.o mm/mmu_mirror_extents.o \
+		mm/tests/mmu_range_mirror_kunit.o \
+		mm/tests/mmu_mirror_tlb_kunit.o \
+		lib/test_mmu_range_mirror.o drivers/vhost/
+	while read -r symbol goal; do
+		! grep -q "^CONFIG_$symbol=" "$out/.config" || echo "$goal"
+	done <<-END
+	TEST_MMU_MIRROR_TLB lib/test_mmu_mirror_tlb.o
+	SAMPLE_MMU_RANGE_MIRROR samples/mmu_range_mirror/
+	END
+}
+
+[ -z "$KARCH" ] || goals=$(our_objects)
 say "building $name (minutes, if it is the first time)"
 # A list on purpose.
 # shellcheck disable=SC2086

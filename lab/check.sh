@@ -32,6 +32,7 @@ run() {
 	package) "$LAB/package-check.sh" ;;
 	series) "$LAB/series-check.sh" ;;
 	pfncache) "$LAB/pfncache/check.sh" ;;
+	arch) "$LAB/arch-check.sh" ;;
 	*) die "no tier $1" ;;
 	esac
 }
