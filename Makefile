@@ -27,14 +27,14 @@ help:
 	@echo '  series         the upstream series for "git am" on 7.3; BASE=6.12      10 s'
 	@echo
 	@echo 'Tests (the last line is "N passed, N failed")'
-	@echo '  check          all tiers but the long ones           15 min; 45 the first time'
+	@echo '  check          all tiers but the long ones           22 min; 54 the first time'
 	@echo '  check-lab      the harness itself                               1 min'
 	@echo '  check-static   sources: checkpatch, sparse, docs, coccinelle    2 min'
 	@echo '  check-litmus   the section guard against the memory model       1 min'
-	@echo '  check-kunit    KUnit under UML 7.3: KASAN, lockdep   20 s; 4 min the first time'
+	@echo '  check-kunit    KUnit under UML 7.3: KASAN, lockdep   20 s; 7 min the first time'
 	@echo '  check-stock    kselftests on the stock 6.12 kernel              3 min'
-	@echo '  check-build    7.3 with KCSAN, kselftests            4 min; 14 the first time'
-	@echo '  check-debug    6.12 with KASAN, lockdep, kselftests  6 min; 14 the first time'
+	@echo '  check-build    7.3 with KCSAN, kselftests            5 min; 17 the first time'
+	@echo '  check-debug    6.12 with KASAN, lockdep, kselftests 12 min; 23 the first time'
 	@echo '  check-guest    one nested guest, one client: make run in short  2 min'
 	@echo '  Long:'
 	@echo '  check-mutants  the tests against small wrong changes           30 min'
@@ -46,7 +46,7 @@ help:
 	@echo '  check-matrix   guests: two, paused, migrated, killed; CASES="..." of them'
 	@echo '  check-series   each commit of the series, built   8 min; 22 the first time'
 	@echo '  check-pfncache KVM on windows: its selftests     3 min; 10 the first time'
-	@echo '  check-arch     our files and vhost, compiled for 8 architectures 20 min'
+	@echo '  check-arch     our files and vhost, compiled for 8 architectures'
 	@echo
 	@echo '  clean          remove what was built (not what was downloaded)'
 	@echo
