@@ -49,8 +49,10 @@ line ~ /^# (# )?(not )?ok [0-9]+/ {
 		  line ~ /# SKIP/ ? "SKIP" : "PASS"
 	sub(/^# (# )?(not )?ok [0-9]+ */, "", line)
 	sub(/ *# SKIP.*/, "", line)
-	# Addresses, and how long it took.
+	# Addresses, how long it took, and what pagemap_ioctl counts.
 	gsub(/0x[0-9a-f]+|[0-9.]+ ?(ms|ns|us|s|MB\/s)/, "", line)
+	sub(/Extra pages [0-9]+ \([0-9.]+%\), extra thread faults [0-9]+/,
+	    "", line)
 	remember(mode, category ": " program ": " line, verdict)
 	inner[mode]++
 	next
