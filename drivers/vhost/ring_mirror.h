@@ -420,7 +420,7 @@ vhost_ring_copy_chain(struct vhost_virtqueue *vq,
  * writes, and nothing of vhost.c's runs in it.
  *
  * Context: under vq->mutex.
- * Cost: a section, and two increments.
+ * Cost: a section, and three additions.
  * Return: descriptors read; 0: read the head and each of them alone.
  */
 static __always_inline unsigned int

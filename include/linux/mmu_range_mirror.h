@@ -334,7 +334,8 @@ struct mmu_mirror_cpu {
  * @drained: every reader of the first @drained drops is out
  * @nr_windows: windows open; a domain with windows must not be destroyed
  * @nr_waits: waits that had to interrupt or to look at other CPUs
- * @worst_wait_ns: the longest of them, in nanoseconds
+ * @worst_wait_ns: the longest of them, in nanoseconds; at most %LONG_MAX, which
+ *	on 32-bit machines is two seconds
  * @caller: where it was allocated, which names the driver
  * @rcu: for freeing after the last reader
  */

@@ -134,7 +134,8 @@ static void flip(struct page *p, unsigned long n)
 		madvise(word, page_size, MADV_UNMERGEABLE);
 		break;
 	}
-	*(volatile unsigned long *)word = next;
+	/* Now: a page that is away has to come back before the store below. */
+	__atomic_store_n(word, next, __ATOMIC_RELAXED);
 	atomic_store(&p->published, next);
 }
 

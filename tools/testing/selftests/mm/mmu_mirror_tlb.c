@@ -201,11 +201,11 @@ static void user_write(void *addr, uint64_t value)
 
 static void fill(void *addr, size_t size, uint64_t value)
 {
-	volatile uint64_t *word = addr;
+	uint64_t *word = addr;
 	size_t i;
 
 	for (i = 0; i < size / sizeof(*word); i++)
-		word[i] = value;
+		__atomic_store_n(&word[i], value, __ATOMIC_RELAXED);
 }
 
 /* With address space around where nothing is. */
@@ -589,11 +589,14 @@ static void churn_fill(struct churn *c, char *addr, size_t size)
 /* Have what was just freed used for something else. */
 static void churn_reuse(struct churn *c)
 {
-	volatile uint64_t *word = (void *)c->poison;
+	const uint64_t *word = (void *)c->poison;
 	size_t i;
 
-	for (i = 0; i < c->poison_size / sizeof(*word); i++)
-		c->corrupted += word[i] && word[i] != POISON;
+	for (i = 0; i < c->poison_size / sizeof(*word); i++) {
+		uint64_t value = __atomic_load_n(&word[i], __ATOMIC_RELAXED);
+
+		c->corrupted += value && value != POISON;
+	}
 	madvise(c->poison, c->poison_size, MADV_DONTNEED);
 }
 
@@ -1870,7 +1873,7 @@ TEST_F_TIMEOUT(mm_exit, again_and_again, 120)
 #define CGROUP		"/sys/fs/cgroup"
 #define GROUP		CGROUP "/mmu_mirror_tlb"
 #define LRU_GEN		"/sys/kernel/mm/lru_gen/enabled"
-#define MIB		(1UL << 20)
+#define MIB		1048576UL
 #define HOT_MIB		8
 #define IDLE_MIB	8
 #define LIMIT_MIB	24
