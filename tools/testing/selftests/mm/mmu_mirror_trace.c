@@ -13,6 +13,23 @@
 #include "mmu_mirror_util.h"
 
 #define INSTANCE "/sys/kernel/tracing/instances/mmu_mirror_test"
+#define RECORD_CMD "/sys/kernel/tracing/options/record-cmd"
+
+/*
+ * An instance takes over from its parent, and for good, that the names of tasks
+ * are recorded: the scheduler's tracepoints would be switched on with ours.
+ */
+static bool make_instance(void)
+{
+	long names = read_number(RECORD_CMD);
+	bool made;
+
+	write_number(RECORD_CMD, 0);
+	made = !mkdir(INSTANCE, 0700);
+	if (names > 0)
+		write_number(RECORD_CMD, names);
+	return made;
+}
 
 const char *trace_start(const char *system)
 {
@@ -22,10 +39,8 @@ const char *trace_start(const char *system)
 		return "the kernel traces no events";
 	/* One that died left it. */
 	trace_stop();
-	if (mkdir(INSTANCE, 0700))
+	if (!make_instance())
 		return "tracefs gives no instance";
-	/* Or the scheduler's tracepoints are switched on as well. */
-	write_text(INSTANCE "/options/record-cmd", "0");
 	snprintf(path, sizeof(path), INSTANCE "/events/%s/enable", system);
 	if (write_text(path, "1") && write_text(INSTANCE "/tracing_on", "1"))
 		return NULL;
