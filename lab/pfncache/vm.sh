@@ -13,6 +13,8 @@ set -u
 # shellcheck source=/dev/null
 . /etc/pfncache.conf
 TRACING=/sys/kernel/tracing
+# Or the scheduler's tracepoints are switched on with the first probe.
+echo 0 >"$TRACING/options/record-cmd"
 SECONDS_EACH=3
 
 # Each function that exists, and is no inline, is counted from here on.
