@@ -1,11 +1,12 @@
 #!/usr/bin/awk -f
 # SPDX-License-Identifier: GPL-2.0
 #
-# compare.awk -v wanted="CATEGORY:NUMBER..." -v run="CATEGORY..." RESULTS
+# compare.awk -v wanted="CATEGORY:PROGRAMS[:RESULTS]..." -v run="CATEGORY..."
+#	-v machines=NUMBER RESULTS
 #
-# What lab/mm/machine.sh wrote, as KTAP: each program of the kernel's tests, and
-# each result within it, has to be the same with mirrors as without, and in each
-# category so many programs have to pass.
+# What lab/mm/machine.sh wrote in so many machines, as KTAP: each program of the
+# kernel's tests, and each result within it, has to be the same with mirrors as
+# without, and in each category so many programs, and results, have to pass.
 
 function remember(mode, what, verdict) {
 	if (!((what) in seen)) {
@@ -22,7 +23,7 @@ function demand(ok, what) {
 }
 
 { sub(/\r$/, "") }
-$1 == "end" { ended = 1 }
+$1 == "end" { ended++ }
 $1 != "PLAIN" && $1 != "MIRRORED" {
 	if ($2 == "PROCESS") {
 		if ($3 == "mirrored")
@@ -55,6 +56,8 @@ line ~ /^# (# )?(not )?ok [0-9]+/ {
 	    "", line)
 	remember(mode, category ": " program ": " line, verdict)
 	inner[mode]++
+	if (mode == "PLAIN" && verdict == "PASS")
+		passed_within[category]++
 	next
 }
 line ~ /^(not )?ok [0-9]+/ {
@@ -84,6 +87,7 @@ END {
 		inner["PLAIN"], inner["MIRRORED"]
 	m = split(wanted, list)
 	for (i = 1; i <= m; i++) {
+		delete pair
 		split(list[i], pair, ":")
 		if (!index(" " run " ", " " pair[1] " "))
 			continue
@@ -93,12 +97,17 @@ END {
 		demand(passed[pair[1]] + 0 >= pair[2],
 		       sprintf("%s: %d programs pass, wanted %d", pair[1],
 			       passed[pair[1]], pair[2]))
+		if (pair[3])
+			demand(passed_within[pair[1]] + 0 >= pair[3],
+			       sprintf("%s: %d results pass, wanted %d",
+				       pair[1], passed_within[pair[1]],
+				       pair[3]))
 	}
 	printf "# %d processes were mirrored\n", mirrored
 	for (i = 1; i <= nr_not; i++)
 		print "# not mirrored: " not_mirrored[i]
 	demand(mirrored > 0, "processes were mirrored")
-	demand(ended, "the run came to its end")
+	demand(ended == machines, "the run came to its end")
 	print "1.." nr_demands
 	exit failed
 }

@@ -12,7 +12,9 @@
 echo 0 >/proc/sys/kernel/numa_balancing
 # What run_vmtests.sh expects of a machine.
 mkdir -p /dev/hugepages /mnt/huge /dev/shm
-modprobe -q -a test_mmu_mirror_tlb gup_test vhost_test || exit 1
+# Words.
+# shellcheck disable=SC2086
+modprobe -q -a $MODULES || exit 1
 
 # run NAME RINGS COMMAND...
 run() {

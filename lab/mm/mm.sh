@@ -4,24 +4,25 @@
 # lab/mm/mm.sh [CATEGORY...]
 #
 # The kernel's own tests of mm, and of rings (the category virtio), built and
-# installed the way its tree does it, on the stock kernel: as they are, and then
-# with the address space of every process of theirs mirrored (lab/mm/mirrored.c),
-# and vhost's rings as well. Nothing may differ. KTAP.
+# installed the way its tree does it, on the stock kernel and, where that has no
+# memory of devices (hmm), on one of ours: as they are, and then with the address
+# space of every process of theirs mirrored (lab/mm/mirrored.c), and vhost's rings
+# as well. Nothing may differ. KTAP.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/../env.sh"
 
-# Each with how many of its programs have to pass. What is left out needs a
-# kernel of its own (hmm, vmalloc) or more memory than there is.
-WANTED="cow:1 gup_test:4 ksm:5 ksm_numa:2 madv_populate:1 mdwe:1 memfd_secret:1"
-WANTED="$WANTED migration:1 mkdirty:1 mlock:2 mmap:2 mremap:2 pagemap:1"
-WANTED="$WANTED process_mrelease:1 soft_dirty:1 thp:1 userfaultfd:1"
+# Each with how many of its programs have to pass, and where a program passes
+# whatever it finds, how many results within it. What is left out is about the
+# kernel's own memory (vmalloc) or needs more than there is.
+WANTED="cow:1 gup_test:4 hmm:1:25 ksm:5 ksm_numa:2 madv_populate:1 mdwe:1"
+WANTED="$WANTED memfd_secret:1 migration:1 mkdirty:1 mlock:2 mmap:2 mremap:2"
+WANTED="$WANTED pagemap:1 process_mrelease:1 soft_dirty:1 thp:1 userfaultfd:1"
 WANTED="$WANTED virtio:35"
 # What each of virtio's tests transfers: a second or so, if this is emulated.
 XFERS=${XFERS:-4000}
 
 out=$CACHE/build/check-mm
-root=$out/root
 locked check-mm-machine
 unset KSRC
 need bash libcap-dev libnuma-dev rsync
@@ -45,7 +46,6 @@ say "building the kernel's own tests"
 	die "the tests do not build; see $out/build.log"
 }
 
-rm -rf "$root"
 files=
 for file in "$out"/install/mm/*; do
 	[ ! -x "$file" ] || [ -d "$file" ] ||
@@ -55,26 +55,57 @@ for file in "$tree/tools/virtio/virtio_test" "$tree/tools/virtio/vringh_test" \
 	"$LAB/mm/virtio.sh" "$LAB/mm/rings.awk"; do
 	files="$files -b $file:/kselftest/virtio/$(basename "$file")"
 done
-# Each is an option and its value.
-# shellcheck disable=SC2086
-"$LAB/root.sh" -r "$root" -k stock -m test_mmu_mirror_tlb -m gup_test \
-	-m vhost_test -m loop -m xfs -M zram -b bash:/bin/bash -b modprobe \
-	-b mkfs.xfs $files
-for library in mirrored flipped; do
-	gcc -O2 -Wall -Wextra -shared -fPIC -pthread -I"$REPO" \
-		-isystem "$headers/usr/include" \
-		-o "$root/usr/lib/$library.so" "$LAB/mm/$library.c"
+# machine KERNEL "MODULE..." "CATEGORY..." [ARGUMENT...]: with these modules
+# loaded, and ARGUMENTs of lab/root.sh. Its results are added to the others.
+machine() {
+	kernel=$1
+	modules=$2
+	categories=$3
+	shift 3
+	machines=$((machines + 1))
+	root=$out/$kernel/root
+	rm -rf "$root"
+	# Lists, and each of $files is an option and its value.
+	# shellcheck disable=SC2046,SC2086
+	"$LAB/root.sh" -r "$root" -k "$kernel" $(printf ' -m %s' $modules) \
+		-M zram -b bash:/bin/bash -b modprobe -b modinfo $files "$@"
+	for library in mirrored flipped; do
+		gcc -O2 -Wall -Wextra -shared -fPIC -pthread -I"$REPO" \
+			-isystem "$headers/usr/include" \
+			-o "$root/usr/lib/$library.so" "$LAB/mm/$library.c"
+	done
+	install -m 755 "$LAB/mm/machine.sh" "$root/test.sh"
+	cat >"$root/etc/mm.conf" <<-END
+	MODULES="$modules"
+	CATEGORIES="$categories"
+	SECONDS_EACH=${SECONDS_EACH:-600}
+	END
+	"$LAB/boot.sh" -k "$kernel" -r "$root" -o "$out/$kernel" -m 3072 \
+		-i ext4 -t "${SECONDS_ALL:-3600}" || status=$?
+	cat "$out/$kernel/results" >>"$out/results" || true
+}
+
+all=$*
+[ -n "$all" ] || all=$(echo "$WANTED" | sed 's/:[0-9:]*//g')
+on_stock=
+on_hmm=
+for category in $all; do
+	case $category in
+	hmm) on_hmm=$category ;;
+	*) on_stock="$on_stock $category" ;;
+	esac
 done
-install -m 755 "$LAB/mm/machine.sh" "$root/test.sh"
-categories=$*
-[ -n "$categories" ] || categories=$(echo "$WANTED" | sed 's/:[0-9]*//g')
-cat >"$root/etc/mm.conf" <<END
-CATEGORIES="$categories"
-SECONDS_EACH=300
-END
+: >"$out/results"
+machines=0
 status=0
-"$LAB/boot.sh" -k stock -r "$root" -o "$out" -m 3072 -i ext4 \
-	-t "${SECONDS_ALL:-3000}" || status=$?
-"$LAB/mm/compare.awk" -v wanted="$WANTED" -v run="$categories" \
-	"$out/results" || [ "$status" != 0 ] || status=1
+[ -z "$on_stock" ] ||
+	machine stock "test_mmu_mirror_tlb gup_test vhost_test" "$on_stock" \
+		-m loop -m xfs -b mkfs.xfs
+if [ -n "$on_hmm" ]; then
+	"$LAB/build.sh" hmm-6.12 >/dev/null
+	machine hmm-6.12 "test_mmu_mirror_tlb test_hmm vhost_net" "$on_hmm"
+fi
+"$LAB/mm/compare.awk" -v wanted="$WANTED" -v run="$all" \
+	-v machines="$machines" "$out/results" ||
+	[ "$status" != 0 ] || status=1
 exit "$status"
