@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A client of /dev/vhost-net; see client.h. */
+/* A client of /dev/vhost-net, and what others need as well; see client.h. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -239,21 +239,25 @@ static int alloc_memory(struct client *c)
 	return 0;
 }
 
-static int set_mem_table(struct client *c)
+void mem_table_init(struct mem_table *table, uint64_t guest_addr,
+		    uint64_t addr, size_t size)
 {
-	struct {
-		struct vhost_memory mem;
-		struct vhost_memory_region region;
-	} table = {
+	*table = (struct mem_table) {
 		.mem.nregions = 1,
 		.region = {
-			.guest_phys_addr = c->config.guest_base,
-			.memory_size = c->mem_size,
-			.userspace_addr = (uintptr_t)c->mem,
+			.guest_phys_addr = guest_addr,
+			.memory_size = size,
+			.userspace_addr = addr,
 		},
 	};
+}
 
-	if (ioctl(c->fd, VHOST_SET_MEM_TABLE, &table))
+int mem_table_set(int fd, uint64_t guest_addr, void *mem, size_t size)
+{
+	struct mem_table table;
+
+	mem_table_init(&table, guest_addr, (uintptr_t)mem, size);
+	if (ioctl(fd, VHOST_SET_MEM_TABLE, &table))
 		return fail("VHOST_SET_MEM_TABLE");
 	return 0;
 }
@@ -317,7 +321,7 @@ int client_set_log(struct client *c, void *log)
 	return 0;
 }
 
-int client_set_rings(struct client *c, int q)
+static struct vhost_vring_addr rings_of(struct client *c, int q)
 {
 	struct queue *queue = &c->queue[q];
 	struct vhost_vring_addr addr = {
@@ -332,31 +336,63 @@ int client_set_rings(struct client *c, int q)
 		addr.log_guest_addr = (char *)queue->part[USED] - c->mem +
 				      c->config.guest_base;
 	}
-	if (ioctl(c->fd, VHOST_SET_VRING_ADDR, &addr))
+	return addr;
+}
+
+static int set_rings(int fd, const struct vhost_vring_addr *addr)
+{
+	if (ioctl(fd, VHOST_SET_VRING_ADDR, addr))
 		return fail("VHOST_SET_VRING_ADDR");
+	return 0;
+}
+
+int client_set_rings(struct client *c, int q)
+{
+	struct vhost_vring_addr addr = rings_of(c, q);
+
+	return set_rings(c->fd, &addr);
+}
+
+void queue_open(struct queue *queue, int index)
+{
+	queue->index = index;
+	queue->kick = eventfd(0, EFD_NONBLOCK);
+	queue->call = eventfd(0, EFD_NONBLOCK);
+}
+
+void queue_close(struct queue *queue)
+{
+	close(queue->kick);
+	close(queue->call);
+}
+
+int queue_set_up(int fd, struct queue *queue, unsigned int num,
+		 const struct vhost_vring_addr *addr)
+{
+	struct vhost_vring_state state = { .index = queue->index, .num = num };
+	struct vhost_vring_file file = { .index = queue->index };
+
+	if (ioctl(fd, VHOST_SET_VRING_NUM, &state))
+		return fail("VHOST_SET_VRING_NUM");
+	state.num = queue->avail_idx;
+	if (ioctl(fd, VHOST_SET_VRING_BASE, &state))
+		return fail("VHOST_SET_VRING_BASE");
+	if (set_rings(fd, addr))
+		return -1;
+	file.fd = queue->kick;
+	if (ioctl(fd, VHOST_SET_VRING_KICK, &file))
+		return fail("VHOST_SET_VRING_KICK");
+	file.fd = queue->call;
+	if (ioctl(fd, VHOST_SET_VRING_CALL, &file))
+		return fail("VHOST_SET_VRING_CALL");
 	return 0;
 }
 
 int client_set_queue(struct client *c, int q)
 {
-	struct queue *queue = &c->queue[q];
-	struct vhost_vring_state state = { .index = q, .num = c->num };
-	struct vhost_vring_file file = { .index = q };
+	struct vhost_vring_addr addr = rings_of(c, q);
 
-	if (ioctl(c->fd, VHOST_SET_VRING_NUM, &state))
-		return fail("VHOST_SET_VRING_NUM");
-	state.num = queue->avail_idx;
-	if (ioctl(c->fd, VHOST_SET_VRING_BASE, &state))
-		return fail("VHOST_SET_VRING_BASE");
-	if (client_set_rings(c, q))
-		return -1;
-	file.fd = queue->kick;
-	if (ioctl(c->fd, VHOST_SET_VRING_KICK, &file))
-		return fail("VHOST_SET_VRING_KICK");
-	file.fd = queue->call;
-	if (ioctl(c->fd, VHOST_SET_VRING_CALL, &file))
-		return fail("VHOST_SET_VRING_CALL");
-	return 0;
+	return queue_set_up(c->fd, &c->queue[q], c->num, &addr);
 }
 
 int client_backend(struct client *c, bool on)
@@ -402,7 +438,7 @@ int client_start(struct client *c)
 		return fail("VHOST_SET_FORK_FROM_OWNER");
 	if (ioctl(c->fd, VHOST_SET_OWNER))
 		return fail("VHOST_SET_OWNER");
-	if (set_mem_table(c))
+	if (mem_table_set(c->fd, c->config.guest_base, c->mem, c->mem_size))
 		return -1;
 	if (c->features & (1ULL << VHOST_F_LOG_ALL)) {
 		if (!c->log)
@@ -431,10 +467,8 @@ int client_open(struct client *c, const struct client_config *config)
 	c->fd = config->fd ?: open("/dev/vhost-net", O_RDWR);
 	if (c->fd < 0)
 		return fail("/dev/vhost-net");
-	for (int q = 0; q < NR_QUEUES; q++) {
-		c->queue[q].kick = eventfd(0, EFD_NONBLOCK);
-		c->queue[q].call = eventfd(0, EFD_NONBLOCK);
-	}
+	for (int q = 0; q < NR_QUEUES; q++)
+		queue_open(&c->queue[q], q);
 	if (client_open_tap(c) || alloc_memory(c))
 		return -1;
 	return client_start(c);
@@ -447,29 +481,28 @@ void client_close(struct client *c)
 	close(c->fd);
 	close(c->tap);
 	close(c->peer);
-	for (int q = 0; q < NR_QUEUES; q++) {
-		close(c->queue[q].kick);
-		close(c->queue[q].call);
-	}
+	for (int q = 0; q < NR_QUEUES; q++)
+		queue_close(&c->queue[q]);
 	munmap(c->mem, c->mem_size);
 	if (c->log)
 		munmap(c->log, c->log_size);
 	c->mem = NULL;
 }
 
-/*
- * Return when no worker is in the middle of a run: each holds the queue's mutex
- * and so does this ioctl. Used indices that were seen are final by then.
- */
-int client_settle(struct client *c)
+int queues_settle(int fd, int n)
 {
-	for (int q = 0; q < NR_QUEUES; q++) {
+	for (int q = 0; q < n; q++) {
 		struct vhost_vring_state state = { .index = q };
 
-		if (ioctl(c->fd, VHOST_GET_VRING_BASE, &state))
+		if (ioctl(fd, VHOST_GET_VRING_BASE, &state))
 			return fail("VHOST_GET_VRING_BASE");
 	}
 	return 0;
+}
+
+int client_settle(struct client *c)
+{
+	return queues_settle(c->fd, NR_QUEUES);
 }
 
 /* Packets: a header of zeroes, an Ethernet header, a number, a pattern. */
@@ -566,9 +599,8 @@ static void put_avail(struct client *c, int q, void *buf, size_t size)
 	queue->avail_idx++;
 }
 
-static int publish_avail(struct client *c, int q)
+int queue_publish(struct queue *queue)
 {
-	struct queue *queue = &c->queue[q];
 	uint64_t one = 1;
 
 	__atomic_store_n(&avail_of(queue)->idx, queue->avail_idx,
@@ -578,23 +610,25 @@ static int publish_avail(struct client *c, int q)
 	return 0;
 }
 
-/* Buffers that the device has used and we have not looked at. */
-unsigned int client_used(struct client *c, int q)
+unsigned int queue_used(struct queue *queue)
 {
-	struct queue *queue = &c->queue[q];
-
 	return (uint16_t)(__atomic_load_n(&used_of(queue)->idx,
 					  __ATOMIC_ACQUIRE) - queue->used_idx);
 }
 
-static int wait_used(struct client *c, int q, unsigned int n)
+unsigned int client_used(struct client *c, int q)
+{
+	return queue_used(&c->queue[q]);
+}
+
+int queue_wait_used(struct queue *queue, unsigned int n)
 {
 	long long deadline = now_ms() + PATIENCE_MS;
 
-	while (client_used(c, q) < n) {
+	while (queue_used(queue) < n) {
 		if (now_ms() > deadline) {
-			note("queue %d: %u of %u buffers used", q,
-			     client_used(c, q), n);
+			note("queue %d: %u of %u buffers used", queue->index,
+			     queue_used(queue), n);
 			return -1;
 		}
 		sched_yield();
@@ -631,7 +665,7 @@ int client_send(struct client *c, unsigned int n)
 		put_avail(c, TX, buf, client_make_packet(buf,
 							 c->next_seq[TX] + i));
 	}
-	return publish_avail(c, TX);
+	return queue_publish(&c->queue[TX]);
 }
 
 /* Send a packet whose contents are left to the caller. */
@@ -639,7 +673,7 @@ int client_send_from(struct client *c, void *buf)
 {
 	put_avail(c, TX, buf, NET_HDR + sizeof(struct ethhdr) +
 		  payload_size(c->next_seq[TX]));
-	return publish_avail(c, TX);
+	return queue_publish(&c->queue[TX]);
 }
 
 /* Nowhere near, whatever the size of the ring. */
@@ -669,7 +703,7 @@ int client_send_chain(struct client *c, unsigned int n)
 	}
 	desc[slot].len = left;
 	desc[slot].flags = 0;
-	return publish_avail(c, TX);
+	return queue_publish(&c->queue[TX]);
 }
 
 /* @n packets that were sent come out, and their buffers come back. */
@@ -692,7 +726,7 @@ int client_sent(struct client *c, unsigned int n)
 			return -1;
 		c->next_seq[TX]++;
 	}
-	if (wait_used(c, TX, n))
+	if (queue_wait_used(&c->queue[TX], n))
 		return -1;
 	for (unsigned int i = 0; i < n; i++) {
 		uint32_t len;
@@ -710,7 +744,7 @@ int client_received(struct client *c, unsigned int n)
 	for (unsigned int i = 0; i < n; i++)
 		put_avail(c, RX, buf_of(c, RX, c->queue[RX].avail_idx % c->num),
 			  BUF_SIZE - sizeof(struct vring_desc));
-	if (publish_avail(c, RX))
+	if (queue_publish(&c->queue[RX]))
 		return -1;
 	for (unsigned int i = 0; i < n; i++) {
 		size_t size = make_frame(frame, c->next_seq[RX] + i);
@@ -718,7 +752,7 @@ int client_received(struct client *c, unsigned int n)
 		if (send(c->peer, frame, size, 0) != (ssize_t)size)
 			return fail("send");
 	}
-	if (wait_used(c, RX, n))
+	if (queue_wait_used(&c->queue[RX], n))
 		return -1;
 	for (unsigned int i = 0; i < n; i++) {
 		uint16_t slot = c->queue[RX].used_idx % c->num;
@@ -745,42 +779,65 @@ int client_round(struct client *c, unsigned int n)
 	return 0;
 }
 
-static int all_mirrored(struct client *c)
+static int all_mirrored(const struct warm_up *w)
 {
-	int pid = c->config.kthread ? ANY : getpid();
-	struct stats before[NR_QUEUES][NR_PARTS], after;
+	struct stats before[NR_QUEUES][NR_PARTS + 1], after;
 
-	for (int q = 0; q < NR_QUEUES; q++)
-		for (int p = 0; p < NR_PARTS; p++)
-			if (stats_read(&before[q][p], pid, q, p))
+	for (int q = w->first_queue; q <= w->last_queue; q++)
+		for (int p = w->first_part; p <= w->last_part; p++)
+			if (stats_read(&before[q - w->first_queue][p], w->pid,
+				       q, p))
 				return -1;
-	/* Once round the ring, or a page of it might never be looked at. */
-	if (client_round(c, c->num))
+	if (w->round(w->client))
 		return -1;
-	for (int q = 0; q < NR_QUEUES; q++) {
-		for (int p = 0; p < NR_PARTS; p++) {
-			if (stats_read(&after, pid, q, p))
+	for (int q = w->first_queue; q <= w->last_queue; q++) {
+		for (int p = w->first_part; p <= w->last_part; p++) {
+			struct stats *then = &before[q - w->first_queue][p];
+
+			if (stats_read(&after, w->pid, q, p))
 				return -1;
-			if (after.mirrored == before[q][p].mirrored ||
-			    after.fallback != before[q][p].fallback)
+			if (after.mirrored == then->mirrored ||
+			    after.fallback != then->fallback)
 				return 0;
 		}
 	}
 	return 1;
 }
 
-int client_warm_up(struct client *c)
+int queues_warm_up(const struct warm_up *warm_up)
 {
 	long long deadline = now_ms() + PATIENCE_MS;
 	int ret;
 
 	do {
-		ret = all_mirrored(c);
+		ret = all_mirrored(warm_up);
 		if (ret)
 			return ret < 0 ? -1 : 0;
 	} while (now_ms() < deadline);
-	note("some ring part is not mirrored");
+	note("some part is not mirrored");
 	return -1;
+}
+
+static int round_the_rings(void *client)
+{
+	struct client *c = client;
+
+	return client_round(c, c->num);
+}
+
+int client_warm_up(struct client *c)
+{
+	struct warm_up warm_up = {
+		.pid = c->config.kthread ? ANY : getpid(),
+		.first_queue = RX,
+		.last_queue = TX,
+		.first_part = DESC,
+		.last_part = USED,
+		.round = round_the_rings,
+		.client = c,
+	};
+
+	return queues_warm_up(&warm_up);
 }
 
 /* What the kernel says of it. */

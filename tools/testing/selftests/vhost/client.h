@@ -66,12 +66,19 @@ struct client_config {
 };
 
 struct queue {
+	int index;
 	void *part[NR_PARTS];
 	char *bufs;
 	uint16_t avail_idx;
 	uint16_t used_idx;
 	int kick;
 	int call;
+};
+
+/* What VHOST_SET_MEM_TABLE takes, where all memory is in one piece. */
+struct mem_table {
+	struct vhost_memory mem;
+	struct vhost_memory_region region;
 };
 
 struct client {
@@ -92,6 +99,27 @@ struct client {
 	size_t log_size;
 	struct queue queue[NR_QUEUES];
 	uint32_t next_seq[NR_QUEUES];
+};
+
+/**
+ * struct warm_up - what is to be accessed through windows only
+ * @pid: whose, or ANY
+ * @first_queue: of them
+ * @last_queue: of them, which are at most NR_QUEUES
+ * @first_part: of each queue
+ * @last_part: of each queue
+ * @round: goes once round each ring, or a page of it might never be looked at;
+ *	it is called until it has them accessed so
+ * @client: what for
+ */
+struct warm_up {
+	int pid;
+	int first_queue;
+	int last_queue;
+	enum part first_part;
+	enum part last_part;
+	int (*round)(void *client);
+	void *client;
 };
 
 /* All return 0, or -1 after a note of the reason. */
@@ -128,6 +156,30 @@ int client_sent(struct client *c, unsigned int n);
 int client_received(struct client *c, unsigned int n);
 unsigned int client_used(struct client *c, int q);
 size_t client_make_packet(char *buf, uint32_t seq);
+
+/*
+ * The same for any device of vhost's, whose file @fd is. Those that return int
+ * return 0, or -1 after a note of the reason.
+ */
+void mem_table_init(struct mem_table *table, uint64_t guest_addr,
+		    uint64_t addr, size_t size);
+int mem_table_set(int fd, uint64_t guest_addr, void *mem, size_t size);
+void queue_open(struct queue *queue, int index);
+void queue_close(struct queue *queue);
+/* The device begins at the driver's index of the moment. */
+int queue_set_up(int fd, struct queue *queue, unsigned int num,
+		 const struct vhost_vring_addr *addr);
+int queue_publish(struct queue *queue);
+/* Buffers that the device has used and we have not looked at. */
+unsigned int queue_used(struct queue *queue);
+int queue_wait_used(struct queue *queue, unsigned int n);
+/*
+ * Return when no worker is in the middle of a run of any of the first @n queues:
+ * each holds the queue's mutex and so does this ioctl. Used indices that were
+ * seen are final by then.
+ */
+int queues_settle(int fd, int n);
+int queues_warm_up(const struct warm_up *warm_up);
 
 long long now_ms(void);
 

@@ -115,18 +115,9 @@ static int64_t iotlb(struct run *r, int type, uint64_t iova, uint64_t size,
 
 static int64_t set_memory(struct run *r)
 {
-	struct {
-		struct vhost_memory mem;
-		struct vhost_memory_region region;
-	} table = {
-		.mem.nregions = 1,
-		.region = {
-			.guest_phys_addr = ARENA,
-			.memory_size = ARENA_SIZE,
-			.userspace_addr = ARENA,
-		},
-	};
+	struct mem_table table;
 
+	mem_table_init(&table, ARENA, ARENA, ARENA_SIZE);
 	return call(r, VHOST_SET_MEM_TABLE, &table);
 }
 

@@ -6,10 +6,8 @@
 #include <linux/mempolicy.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_scsi.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -173,30 +171,9 @@ static int alloc_memory(struct scsi *s)
 	return 0;
 }
 
-static int set_mem_table(struct scsi *s)
-{
-	struct {
-		struct vhost_memory mem;
-		struct vhost_memory_region region;
-	} table = {
-		.mem.nregions = 1,
-		.region = {
-			.guest_phys_addr = 0,
-			.memory_size = s->mem_size,
-			.userspace_addr = (uintptr_t)s->mem,
-		},
-	};
-
-	if (ioctl(s->fd, VHOST_SET_MEM_TABLE, &table))
-		return fail("VHOST_SET_MEM_TABLE");
-	return 0;
-}
-
 static int set_queue(struct scsi *s, int q)
 {
 	struct queue *queue = &s->queue[q];
-	struct vhost_vring_state state = { .index = q, .num = SCSI_NUM };
-	struct vhost_vring_file file = { .index = q };
 	struct vhost_vring_addr addr = {
 		.index = q,
 		.desc_user_addr = (uintptr_t)queue->part[DESC],
@@ -204,20 +181,7 @@ static int set_queue(struct scsi *s, int q)
 		.used_user_addr = (uintptr_t)queue->part[USED],
 	};
 
-	if (ioctl(s->fd, VHOST_SET_VRING_NUM, &state))
-		return fail("VHOST_SET_VRING_NUM");
-	state.num = 0;
-	if (ioctl(s->fd, VHOST_SET_VRING_BASE, &state))
-		return fail("VHOST_SET_VRING_BASE");
-	if (ioctl(s->fd, VHOST_SET_VRING_ADDR, &addr))
-		return fail("VHOST_SET_VRING_ADDR");
-	file.fd = queue->kick;
-	if (ioctl(s->fd, VHOST_SET_VRING_KICK, &file))
-		return fail("VHOST_SET_VRING_KICK");
-	file.fd = queue->call;
-	if (ioctl(s->fd, VHOST_SET_VRING_CALL, &file))
-		return fail("VHOST_SET_VRING_CALL");
-	return 0;
+	return queue_set_up(s->fd, queue, SCSI_NUM, &addr);
 }
 
 int scsi_endpoint(struct scsi *s, bool on)
@@ -247,13 +211,12 @@ int scsi_open(struct scsi *s, uint64_t features)
 		return -1;
 	if (ioctl(s->fd, VHOST_SET_OWNER))
 		return fail("VHOST_SET_OWNER");
-	if (set_mem_table(s))
+	if (mem_table_set(s->fd, 0, s->mem, s->mem_size))
 		return -1;
 	if (ioctl(s->fd, VHOST_SET_FEATURES, &s->features))
 		return fail("VHOST_SET_FEATURES");
 	for (int q = 0; q < SCSI_NR_QUEUES; q++) {
-		s->queue[q].kick = eventfd(0, EFD_NONBLOCK);
-		s->queue[q].call = eventfd(0, EFD_NONBLOCK);
+		queue_open(&s->queue[q], q);
 		if (set_queue(s, q))
 			return -1;
 	}
@@ -267,23 +230,15 @@ void scsi_close(struct scsi *s)
 	if (!s->mem)
 		return;
 	close(s->fd);
-	for (int q = 0; q < SCSI_NR_QUEUES; q++) {
-		close(s->queue[q].kick);
-		close(s->queue[q].call);
-	}
+	for (int q = 0; q < SCSI_NR_QUEUES; q++)
+		queue_close(&s->queue[q]);
 	munmap(s->mem, s->mem_size);
 	s->mem = NULL;
 }
 
 int scsi_settle(struct scsi *s)
 {
-	for (int q = 0; q < SCSI_NR_QUEUES; q++) {
-		struct vhost_vring_state state = { .index = q };
-
-		if (ioctl(s->fd, VHOST_GET_VRING_BASE, &state))
-			return fail("VHOST_GET_VRING_BASE");
-	}
-	return 0;
+	return queues_settle(s->fd, SCSI_NR_QUEUES);
 }
 
 /* The queues. */
@@ -309,34 +264,15 @@ static void put(struct scsi *s, int q, unsigned int slot,
 	queue->avail_idx++;
 }
 
-static int publish(struct scsi *s, int q)
-{
-	struct queue *queue = &s->queue[q];
-	struct vring_avail *avail = queue->part[AVAIL];
-	uint64_t one = 1;
-
-	__atomic_store_n(&avail->idx, queue->avail_idx, __ATOMIC_SEQ_CST);
-	if (write(queue->kick, &one, sizeof(one)) != sizeof(one))
-		return fail("kick");
-	return 0;
-}
-
 /* The slot of the next request that has come back, or -1. */
 static int take(struct scsi *s, int q)
 {
-	long long deadline = now_ms() + PATIENCE_MS;
 	struct queue *queue = &s->queue[q];
 	struct vring_used *used = queue->part[USED];
 	unsigned int id;
 
-	while (__atomic_load_n(&used->idx, __ATOMIC_ACQUIRE) ==
-	       queue->used_idx) {
-		if (now_ms() > deadline) {
-			note("queue %d: nothing comes back", q);
-			return -1;
-		}
-		sched_yield();
-	}
+	if (queue_wait_used(queue, 1))
+		return -1;
 	id = used->ring[queue->used_idx % SCSI_NUM].id;
 	queue->used_idx++;
 	if (id % SLOT_DESCS || id / SLOT_DESCS >= SCSI_SLOTS) {
@@ -426,12 +362,12 @@ int scsi_send(struct scsi *s, bool write)
 		s->generation++;
 	for (int i = 0; i < SCSI_SLOTS; i++)
 		put_transfer(s, i, write);
-	return publish(s, SCSI_IO);
+	return queue_publish(&s->queue[SCSI_IO]);
 }
 
 int scsi_kick(struct scsi *s)
 {
-	return publish(s, SCSI_IO);
+	return queue_publish(&s->queue[SCSI_IO]);
 }
 
 int scsi_done(struct scsi *s)
@@ -474,7 +410,7 @@ int scsi_ready(struct scsi *s)
 
 	for (int tries = 0; status && tries < SCSI_SLOTS; tries++) {
 		put_command(s, 0, cdb, sizeof(cdb), 0, false);
-		if (publish(s, SCSI_IO))
+		if (queue_publish(&s->queue[SCSI_IO]))
 			return -1;
 		status = take_command(s, &slot);
 		if (status < 0)
@@ -492,7 +428,7 @@ int scsi_inquire(struct scsi *s)
 
 	memset(slot->data, 0, INQUIRY_DATA);
 	put_command(s, 0, cdb, sizeof(cdb), INQUIRY_DATA, true);
-	if (publish(s, SCSI_IO) || take_command(s, &slot))
+	if (queue_publish(&s->queue[SCSI_IO]) || take_command(s, &slot))
 		return -1;
 	if (memcmp(slot->data + 8, "LIO-ORG ", 8)) {
 		note("the vendor is %.8s", slot->data + 8);
@@ -501,39 +437,27 @@ int scsi_inquire(struct scsi *s)
 	return 0;
 }
 
-static int all_mirrored(struct scsi *s)
+static int round_the_ring(void *client)
 {
-	struct stats before[NR_PARTS], after;
-
-	for (int p = 0; p < NR_PARTS; p++)
-		if (stats_read(&before[p], getpid(), SCSI_IO, p))
-			return -1;
-	/* Once round the ring. */
 	for (int i = 0; i < SCSI_NUM / SCSI_SLOTS; i++)
-		if (scsi_round(s))
+		if (scsi_round(client))
 			return -1;
-	for (int p = 0; p < NR_PARTS; p++) {
-		if (stats_read(&after, getpid(), SCSI_IO, p))
-			return -1;
-		if (after.mirrored == before[p].mirrored ||
-		    after.fallback != before[p].fallback)
-			return 0;
-	}
-	return 1;
+	return 0;
 }
 
 int scsi_warm_up(struct scsi *s)
 {
-	long long deadline = now_ms() + PATIENCE_MS;
-	int ret;
+	struct warm_up warm_up = {
+		.pid = getpid(),
+		.first_queue = SCSI_IO,
+		.last_queue = SCSI_IO,
+		.first_part = DESC,
+		.last_part = USED,
+		.round = round_the_ring,
+		.client = s,
+	};
 
-	do {
-		ret = all_mirrored(s);
-		if (ret)
-			return ret < 0 ? -1 : 0;
-	} while (now_ms() < deadline);
-	note("some ring part is not mirrored");
-	return -1;
+	return queues_warm_up(&warm_up);
 }
 
 /* The other queues. */
@@ -548,7 +472,7 @@ static int control(struct scsi *s, size_t req_size, size_t resp_size)
 
 	memset(&slot->resp, 0xff, sizeof(slot->resp));
 	put(s, SCSI_CONTROL, 0, piece, 2);
-	if (publish(s, SCSI_CONTROL))
+	if (queue_publish(&s->queue[SCSI_CONTROL]))
 		return -1;
 	return take(s, SCSI_CONTROL);
 }
@@ -587,7 +511,7 @@ int scsi_want_event(struct scsi *s)
 
 	memset(&slot->resp, 0xff, sizeof(slot->resp));
 	put(s, SCSI_EVENT, 0, &piece, 1);
-	return publish(s, SCSI_EVENT);
+	return queue_publish(&s->queue[SCSI_EVENT]);
 }
 
 int scsi_event(struct scsi *s, bool in)
