@@ -10,7 +10,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/userfaultfd.h>
 #include <linux/virtio_config.h>
 #include <poll.h>
 #include <sched.h>
@@ -980,55 +979,12 @@ TEST_F_TIMEOUT(plain, storm_elsewhere_stops_nothing, TIMEOUT)
 	EXPECT_EQ(0, client_warm_up(c));
 }
 
-/* A page that faults only when we say so. */
-struct trap {
-	int uffd;
-	char *page;
-};
-
-static int trap_set(struct trap *trap, char *page)
-{
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register reg = {
-		.range = { .start = (uintptr_t)page, .len = PAGE },
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
-
-	trap->page = page;
-	trap->uffd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	if (trap->uffd < 0 || ioctl(trap->uffd, UFFDIO_API, &api) ||
-	    ioctl(trap->uffd, UFFDIO_REGISTER, &reg)) {
-		note("userfaultfd: %s", strerror(errno));
-		return -1;
-	}
-	return 0;
-}
-
-/* Wait until somebody is in it. */
-static int trap_sprung(struct trap *trap)
-{
-	struct pollfd pfd = { .fd = trap->uffd, .events = POLLIN };
-	struct uffd_msg msg;
-
-	if (poll(&pfd, 1, PATIENCE_MS) != 1 ||
-	    read(trap->uffd, &msg, sizeof(msg)) != sizeof(msg))
-		return -1;
-	return msg.event == UFFD_EVENT_PAGEFAULT &&
-	       (msg.arg.pagefault.address & ~(PAGE - 1)) ==
-	       (uintptr_t)trap->page ? 0 : -1;
-}
-
-static int trap_release(struct trap *trap, uint32_t seq)
+static int release_packet(struct trap *trap, uint32_t seq)
 {
 	char page[PAGE] = { };
-	struct uffdio_copy copy = {
-		.dst = (uintptr_t)trap->page,
-		.src = (uintptr_t)page,
-		.len = PAGE,
-	};
 
 	client_make_packet(page, seq);
-	return ioctl(trap->uffd, UFFDIO_COPY, &copy);
+	return trap_release(trap, page);
 }
 
 /* One call in a thread, with a look at whether it comes back. */
@@ -1093,7 +1049,7 @@ TEST_F_TIMEOUT(plain, stuck_worker_does_not_delay_munmap, TIMEOUT)
 		     late ? "not back after" : "took", now_ms() - began);
 		if (late) {
 			/* Let everybody go, or nothing can be cleaned up. */
-			trap_release(&trap, c->next_seq[TX]);
+			release_packet(&trap, c->next_seq[TX]);
 			call_join(&call, PATIENCE_MS);
 		}
 		ASSERT_EQ(0, late);
@@ -1109,7 +1065,7 @@ TEST_F_TIMEOUT(plain, stuck_worker_does_not_delay_munmap, TIMEOUT)
 		memcpy(call.addr, copy, call.size);
 		/* It was stuck all the time, and now it goes on. */
 		EXPECT_EQ(0, client_used(c, TX));
-		ASSERT_EQ(0, trap_release(&trap, c->next_seq[TX]));
+		ASSERT_EQ(0, release_packet(&trap, c->next_seq[TX]));
 		ASSERT_EQ(0, client_sent(c, 1));
 		close(trap.uffd);
 	}

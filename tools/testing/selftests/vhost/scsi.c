@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/virtio_scsi.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
@@ -17,6 +18,8 @@
 
 #define ROUNDS 12
 #define TIMEOUT 300
+/* Who need not wait has not come back by then. */
+#define SOON_MS 500
 
 #define EVENT_IDX (1ULL << VIRTIO_RING_F_EVENT_IDX)
 #define HOTPLUG (1ULL << VIRTIO_SCSI_F_HOTPLUG)
@@ -170,19 +173,18 @@ TEST_F_TIMEOUT(scsi, rings_are_reprotected_under_traffic, TIMEOUT)
 	EXPECT_EQ(0, scsi_warm_up(s));
 }
 
-/* An interrupt is wanted after all that was sent, or not before long. */
-static void want_call(struct scsi *s, bool want)
+/* An interrupt is wanted after @n requests that come back; 0: not before long. */
+static void want_call(struct scsi *s, unsigned int n)
 {
 	struct queue *queue = &s->queue[SCSI_IO];
 	struct vring_avail *avail = queue->part[AVAIL];
 
 	if (s->features & EVENT_IDX)
 		__atomic_store_n(&avail->ring[SCSI_NUM],
-				 queue->used_idx + (want ? SCSI_SLOTS - 1 : -1),
-				 __ATOMIC_SEQ_CST);
+				 queue->used_idx + n - 1, __ATOMIC_SEQ_CST);
 	else
 		__atomic_store_n(&avail->flags,
-				 want ? 0 : VRING_AVAIL_F_NO_INTERRUPT,
+				 n ? 0 : VRING_AVAIL_F_NO_INTERRUPT,
 				 __ATOMIC_SEQ_CST);
 }
 
@@ -207,7 +209,7 @@ TEST_F_TIMEOUT(scsi, completion_signals, TIMEOUT)
 		ASSERT_EQ(0, scsi_settle(s));
 		if (i % 3)
 			ASSERT_EQ(0, replace_pages(queue->part[AVAIL], PAGE));
-		want_call(s, want);
+		want_call(s, want ? SCSI_SLOTS : 0);
 		if (read(queue->call, &value, sizeof(value)) < 0)
 			ASSERT_EQ(EAGAIN, errno);
 		ASSERT_EQ(0, scsi_send(s, i / 2 % 2 == 0));
@@ -218,6 +220,65 @@ TEST_F_TIMEOUT(scsi, completion_signals, TIMEOUT)
 	}
 	ASSERT_EQ(0, stats_read(&after, getpid(), SCSI_IO, AVAIL));
 	EXPECT_LT(before.mirrored, after.mirrored);
+}
+
+struct settler {
+	struct disturber d;
+	struct scsi *s;
+};
+
+static void settle(struct disturber *d)
+{
+	d->inside = true;
+	if (scsi_settle(((struct settler *)d)->s))
+		d->failed++;
+}
+
+/*
+ * The worker is stopped twice, by pages that come when we say so: where the
+ * request's response is written, and in the signal, which looks at the available
+ * ring. Nobody gets the queue's mutex before that is over, or a window might be
+ * closed under the worker.
+ */
+TEST_F_TIMEOUT(scsi, completion_signals_under_the_mutex, TIMEOUT)
+{
+	struct scsi *s = &self->s;
+	struct queue *queue = &s->queue[SCSI_IO];
+	struct settler settler = { .s = s };
+	struct trap answer, avail;
+	char copy[PAGE], zeroes[PAGE] = { };
+	uint64_t value;
+
+	ASSERT_EQ(0, scsi_warm_up(s));
+	ASSERT_EQ(0, scsi_settle(s));
+	want_call(s, 1);
+	if (read(queue->call, &value, sizeof(value)) < 0)
+		ASSERT_EQ(EAGAIN, errno);
+
+	ASSERT_EQ(0, trap_set(&answer, s->extra));
+	ASSERT_EQ(0, trap_set(&avail, queue->part[AVAIL]));
+	ASSERT_EQ(0, scsi_ask(s, s->extra));
+	/* From here on the request is not read any more, only completed. */
+	ASSERT_EQ(0, trap_sprung(&answer));
+	memcpy(copy, queue->part[AVAIL], PAGE);
+	ASSERT_EQ(0, madvise(queue->part[AVAIL], PAGE, MADV_DONTNEED));
+	ASSERT_EQ(0, trap_release(&answer, zeroes));
+	ASSERT_EQ(0, trap_sprung(&avail));
+
+	ASSERT_EQ(0, disturber_start(&settler.d, NULL, settle));
+	while (!settler.d.inside)
+		sched_yield();
+	usleep(SOON_MS * 1000);
+	EXPECT_EQ(0, settler.d.done);
+	EXPECT_EQ(-1, read(queue->call, &value, sizeof(value)));
+	ASSERT_EQ(0, trap_release(&avail, copy));
+	disturber_stop(&settler.d);
+	EXPECT_EQ(0, settler.d.failed);
+	EXPECT_EQ(8, read(queue->call, &value, sizeof(value)));
+	ASSERT_EQ(0, scsi_done(s));
+	close(answer.uffd);
+	close(avail.uffd);
+	EXPECT_EQ(0, scsi_warm_up(s));
 }
 
 TEST_F_TIMEOUT(scsi, other_queues_are_mirrored, TIMEOUT)

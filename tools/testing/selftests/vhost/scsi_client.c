@@ -52,6 +52,8 @@ struct scsi_slot {
 				struct virtio_scsi_ctrl_an_resp an;
 				struct virtio_scsi_event event;
 			} resp;
+			/* In the client's memory, mostly @resp. */
+			struct virtio_scsi_cmd_resp *answer;
 			bool reads;
 		};
 		char room[PAGE];
@@ -156,7 +158,7 @@ static int alloc_memory(struct scsi *s)
 	size_t parts = SCSI_NR_QUEUES * NR_PARTS * PART_ROOM;
 	struct queue *queue = s->queue;
 
-	s->mem_size = parts + SCSI_SLOTS * sizeof(*s->slot);
+	s->mem_size = parts + SCSI_SLOTS * sizeof(*s->slot) + PAGE;
 	s->mem = mmap(NULL, s->mem_size, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (s->mem == MAP_FAILED)
@@ -168,6 +170,7 @@ static int alloc_memory(struct scsi *s)
 			queue[q].part[p] = s->mem +
 					   (q * NR_PARTS + p) * PART_ROOM;
 	s->slot = (struct scsi_slot *)(s->mem + parts);
+	s->extra = (char *)(s->slot + SCSI_SLOTS);
 	return 0;
 }
 
@@ -291,21 +294,21 @@ static void set_lun(uint8_t *lun)
 	lun[1] = TPGT;
 }
 
-static void put_command(struct scsi *s, unsigned int i, const uint8_t *cdb,
-			size_t cdb_size, size_t size, bool reads)
+static void put_command_apart(struct scsi *s, unsigned int i,
+			      const uint8_t *cdb, size_t cdb_size, size_t size,
+			      bool reads, struct virtio_scsi_cmd_resp *answer)
 {
 	struct scsi_slot *slot = &s->slot[i];
 	struct piece piece[CHAIN] = { { &slot->req, sizeof(slot->req.cmd) } };
-	struct piece resp = { &slot->resp, sizeof(slot->resp.cmd), true };
+	struct piece resp = { answer, sizeof(*answer), true };
 	struct piece data = { slot->data, size, reads };
 	int n = 1;
 
 	memset(&slot->req, 0, sizeof(slot->req));
-	/* Which is no success. */
-	memset(&slot->resp, 0xff, sizeof(slot->resp));
 	set_lun(slot->req.cmd.lun);
 	slot->req.cmd.tag = i;
 	memcpy(slot->req.cmd.cdb, cdb, cdb_size);
+	slot->answer = answer;
 	slot->reads = reads;
 	if (size && !reads)
 		piece[n++] = data;
@@ -314,6 +317,16 @@ static void put_command(struct scsi *s, unsigned int i, const uint8_t *cdb,
 		piece[n++] = data;
 	put(s, SCSI_IO, i, piece, n);
 	s->busy |= 1u << i;
+}
+
+static void put_command(struct scsi *s, unsigned int i, const uint8_t *cdb,
+			size_t cdb_size, size_t size, bool reads)
+{
+	struct scsi_slot *slot = &s->slot[i];
+
+	/* Which is no success. */
+	memset(&slot->resp, 0xff, sizeof(slot->resp));
+	put_command_apart(s, i, cdb, cdb_size, size, reads, &slot->resp.cmd);
 }
 
 /* Its status, or -1. */
@@ -329,11 +342,11 @@ static int take_command(struct scsi *s, struct scsi_slot **slot)
 	}
 	s->busy &= ~(1u << i);
 	*slot = &s->slot[i];
-	if ((*slot)->resp.cmd.response != VIRTIO_SCSI_S_OK) {
-		note("request %d: response %u", i, (*slot)->resp.cmd.response);
+	if ((*slot)->answer->response != VIRTIO_SCSI_S_OK) {
+		note("request %d: response %u", i, (*slot)->answer->response);
 		return -1;
 	}
-	return (*slot)->resp.cmd.status;
+	return (*slot)->answer->status;
 }
 
 static unsigned char pattern(unsigned int generation, int place, size_t i)
@@ -401,15 +414,24 @@ int scsi_round(struct scsi *s)
 	return scsi_done(s);
 }
 
+static const uint8_t test_unit_ready[6] = { TEST_UNIT_READY };
+
+int scsi_ask(struct scsi *s, void *answer)
+{
+	put_command_apart(s, 0, test_unit_ready, sizeof(test_unit_ready), 0,
+			  false, answer);
+	return queue_publish(&s->queue[SCSI_IO]);
+}
+
 /* A unit begins by saying what has happened to it. */
 int scsi_ready(struct scsi *s)
 {
-	static const uint8_t cdb[6] = { TEST_UNIT_READY };
 	struct scsi_slot *slot;
 	int status = -1;
 
 	for (int tries = 0; status && tries < SCSI_SLOTS; tries++) {
-		put_command(s, 0, cdb, sizeof(cdb), 0, false);
+		put_command(s, 0, test_unit_ready, sizeof(test_unit_ready), 0,
+			    false);
 		if (queue_publish(&s->queue[SCSI_IO]))
 			return -1;
 		status = take_command(s, &slot);

@@ -30,6 +30,8 @@ struct scsi {
 	size_t mem_size;
 	struct queue queue[SCSI_NR_QUEUES];
 	struct scsi_slot *slot;
+	/* A page that nothing is done to. */
+	char *extra;
 	/* A bit for each slot that is under way. */
 	unsigned int busy;
 	/* How often the disk has been written. */
@@ -59,6 +61,8 @@ int scsi_round(struct scsi *s);
 /* The same in steps: either of it, and its end. */
 int scsi_send(struct scsi *s, bool write);
 int scsi_done(struct scsi *s);
+/* Ask whether the disk is ready, and have the answer be at @answer. */
+int scsi_ask(struct scsi *s, void *answer);
 /* Once more, for requests that nobody has looked at. */
 int scsi_kick(struct scsi *s);
 /* Go on until every part of the ring is accessed through windows only. */
