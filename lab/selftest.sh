@@ -20,8 +20,8 @@ only_stock=
 case $kernel in
 stock)
 	base=6.12
-	# The others have no xfs, or no target for vhost.
-	only_stock="-m xfs -m vhost_scsi -m target_core_mod"
+	# The others have no xfs.
+	only_stock="-m xfs"
 	seconds=800
 	"$LAB/modules.sh" stock >/dev/null
 	# The stock kernel's modules are of its own source, and so are these.
@@ -76,7 +76,7 @@ rm -rf "$root"
 	-m mmu_range_mirror -m test_mmu_range_mirror -m test_mmu_mirror_tlb \
 	-m mirror_shadow -m mirror_window \
 	-m hwpoison_inject \
-	-m tun -m vhost_net -m vhost_vsock
+	-m tun -m vhost_net -m vhost_vsock -m vhost_scsi -m target_core_mod
 for program in $programs $tools; do
 	mkdir -p "$root/selftests/${program%/*}"
 	cp "$tests/$program" "$root/selftests/$program"
@@ -88,12 +88,11 @@ echo "$times" >"$root/etc/times"
 if [ $# -gt 0 ]; then
 	echo "$*"
 elif [ "$times" = 1 ]; then
-	# Emulated, and with KASAN or KCSAN, two take minutes. What scsi needs
-	# is packed for the stock kernel.
+	# Emulated, and with KASAN or KCSAN, two take minutes.
 	echo "$programs" | tr ' ' '\n' | if [ "$kernel" = stock ]; then
 		cat
 	else
-		grep -v -e writeback -e fuzz -e scsi
+		grep -v -e writeback -e fuzz
 	fi
 else
 	echo "mm/mmu_range_mirror -f hold -f use"
