@@ -105,8 +105,8 @@ while IFS=$tab read -r name invariant tests file script; do
 	mv "$copy/$file.orig" "$copy/$file"
 	touch "$copy/$file"
 	by=$(killers "$status")
-	if grep -qE 'do(es)? not build' "$work/$name.err"; then
-		echo "not ok $n mutants: $name does not build"
+	if grep -qE 'do(es)? not (build|apply)' "$work/$name.err"; then
+		echo "not ok $n mutants: $name does not build, or its patch not apply"
 	elif [ -n "$by" ]; then
 		echo "ok $n mutants: $invariant $name, killed by $by"
 		printf '%s\t%s\t%s\n' "$invariant" "$name" "$tests" >>"$work/table"
