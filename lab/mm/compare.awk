@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # compare.awk -v wanted="CATEGORY:PROGRAMS[:RESULTS]..." -v run="CATEGORY..."
-#	-v machines=NUMBER RESULTS
+#	-v machines=NUMBER -v differing=FILE RESULTS
 #
 # What lab/mm/machine.sh wrote in so many machines, as KTAP: each program of the
 # kernel's tests, and each result within it, has to be the same with mirrors as
-# without, and in each category so many programs, and results, have to pass.
+# without, and in each category so many programs, and results, have to pass. The
+# categories in which something differs are written to FILE.
 
 function remember(mode, what, verdict) {
 	if (!((what) in seen)) {
@@ -76,6 +77,8 @@ END {
 		what = order[i]
 		plain = result["PLAIN", what]
 		with = result["MIRRORED", what]
+		if (plain != with)
+			differ[substr(what, 1, index(what, ":") - 1)] = 1
 		if (what in whole)
 			demand(plain == with, what ": " \
 			       (plain == with ? plain : "without mirrors " \
@@ -103,6 +106,9 @@ END {
 				       pair[1], passed_within[pair[1]],
 				       pair[3]))
 	}
+	printf "" >differing
+	for (category in differ)
+		print category >differing
 	printf "# %d processes were mirrored\n", mirrored
 	for (i = 1; i <= nr_not; i++)
 		print "# not mirrored: " not_mirrored[i]

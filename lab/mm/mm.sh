@@ -22,6 +22,9 @@ WANTED="$WANTED virtio:35"
 # What each of virtio's tests transfers: a second or so, if this is emulated.
 XFERS=${XFERS:-4000}
 
+# What threads that are cancelled want, and ldd does not know of.
+unwinder=libgcc_s.so.1
+
 out=$CACHE/build/check-mm
 locked check-mm-machine
 unset KSRC
@@ -68,7 +71,9 @@ machine() {
 	# Lists, and each of $files is an option and its value.
 	# shellcheck disable=SC2046,SC2086
 	"$LAB/root.sh" -r "$root" -k "$kernel" $(printf ' -m %s' $modules) \
-		-M zram -b bash:/bin/bash -b modprobe -b modinfo $files "$@"
+		-M zram -b bash:/bin/bash -b modprobe -b modinfo \
+		-b "$(gcc -print-file-name=$unwinder):/usr/lib/$unwinder" \
+		$files "$@"
 	for library in mirrored flipped; do
 		gcc -O2 -Wall -Wextra -shared -fPIC -pthread -I"$REPO" \
 			-isystem "$headers/usr/include" \
@@ -85,27 +90,53 @@ machine() {
 	cat "$out/$kernel/results" >>"$out/results" || true
 }
 
-all=$*
-[ -n "$all" ] || all=$(echo "$WANTED" | sed 's/:[0-9:]*//g')
-on_stock=
-on_hmm=
-for category in $all; do
-	case $category in
-	hmm) on_hmm=$category ;;
-	*) on_stock="$on_stock $category" ;;
-	esac
-done
+# run CATEGORY...: each on a kernel that has what it needs.
+run() {
+	on_stock=
+	on_hmm=
+	for category in "$@"; do
+		case $category in
+		hmm) on_hmm=$category ;;
+		*) on_stock="$on_stock $category" ;;
+		esac
+	done
+	[ -z "$on_stock" ] ||
+		machine stock "test_mmu_mirror_tlb gup_test vhost_test" \
+			"$on_stock" -m loop -m xfs -b mkfs.xfs
+	if [ -n "$on_hmm" ]; then
+		"$LAB/build.sh" hmm-6.12 >/dev/null
+		machine hmm-6.12 "test_mmu_mirror_tlb test_hmm vhost_net" \
+			"$on_hmm"
+	fi
+}
+
+# compare CATEGORY...: what there is of their results.
+compare() {
+	"$LAB/mm/compare.awk" -v wanted="$WANTED" -v run="$*" \
+		-v machines="$machines" -v differing="$out/differing" \
+		"$out/results"
+}
+
+if [ $# = 0 ]; then
+	# A list on purpose.
+	# shellcheck disable=SC2046
+	set -- $(echo "$WANTED" | sed 's/:[0-9:]*//g')
+fi
 : >"$out/results"
 machines=0
 status=0
-[ -z "$on_stock" ] ||
-	machine stock "test_mmu_mirror_tlb gup_test vhost_test" "$on_stock" \
-		-m loop -m xfs -b mkfs.xfs
-if [ -n "$on_hmm" ]; then
-	"$LAB/build.sh" hmm-6.12 >/dev/null
-	machine hmm-6.12 "test_mmu_mirror_tlb test_hmm vhost_net" "$on_hmm"
+run "$@"
+if ! compare "$@" >"$out/first.ktap" && [ -s "$out/differing" ]; then
+	# Some of the tests want luck, with mirrors and without: a difference
+	# that they make is there in a second run, too.
+	say "differing, and run again: $(tr '\n' ' ' <"$out/differing")"
+	sed 's/^/# first run: /' "$out/first.ktap" | grep ' not ok ' || true
+	mv "$out/results" "$out/results.first"
+	grep -avwE "^(PLAIN|MIRRORED) ($(paste -sd '|' "$out/differing"))" \
+		"$out/results.first" >"$out/results" || true
+	# A list again.
+	# shellcheck disable=SC2046
+	run $(cat "$out/differing")
 fi
-"$LAB/mm/compare.awk" -v wanted="$WANTED" -v run="$all" \
-	-v machines="$machines" "$out/results" ||
-	[ "$status" != 0 ] || status=1
+compare "$@" || [ "$status" != 0 ] || status=1
 exit "$status"
