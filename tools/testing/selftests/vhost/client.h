@@ -106,7 +106,7 @@ struct client {
  * @pid: whose, or ANY
  * @first_queue: of them
  * @last_queue: of them, which are at most NR_QUEUES
- * @first_part: of each queue
+ * @first_part: of each queue, an enum part
  * @last_part: of each queue
  * @round: goes once round each ring, or a page of it might never be looked at;
  *	it is called until it has them accessed so
@@ -116,8 +116,8 @@ struct warm_up {
 	int pid;
 	int first_queue;
 	int last_queue;
-	enum part first_part;
-	enum part last_part;
+	int first_part;
+	int last_part;
 	int (*round)(void *client);
 	void *client;
 };
