@@ -278,14 +278,16 @@ load_kvm() {
 		die "no KVM in here: try again with ACCEL=tcg"
 }
 
-# nested NAME TAP NUMBER [ARGUMENT...]: a guest whose address is 10.9.0.NUMBER.
+# nested NAME TAP NUMBER [ARGUMENT...]: a guest whose address is 10.9.0.NUMBER. It
+# is to do without XSAVE: TCG, if the host is in it, lets XSETBV through to the
+# host, which then lets the guest lose what it has in vector registers.
 nested() {
 	name=$1
 	tap=$2
 	number=$3
 	shift 3
 	RINGADDR=/tmp/$name.rings LD_PRELOAD=/usr/lib/ringaddr.so \
-		qemu-system-x86_64 -accel kvm -cpu host -M q35 -m 256 \
+		qemu-system-x86_64 -accel kvm -cpu host,-xsave -M q35 -m 256 \
 		-nodefaults -display none -no-reboot \
 		-serial "file:/tmp/$name.console" \
 		-serial "file:/tmp/$name.results" \
