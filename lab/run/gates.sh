@@ -53,8 +53,9 @@ all_well() {
 gate() {
 	count=$((count + 1))
 	sed "$2" "$out/well" >"$out/results"
-	if "$LAB/run/$judge" -v expected="$phases" -v wanted=64 -v minutes=1 \
-		-v accel=tcg ${table:+"$table"} "$out/results" >"$out/report" 2>&1; then
+	if "$LAB/run/$judge" -f "$LAB/run/counters.awk" -v expected="$phases" \
+		-v wanted=64 -v minutes=1 -v accel=tcg ${table:+"$table"} \
+		"$out/results" >"$out/report" 2>&1; then
 		got=
 	else
 		got=yes

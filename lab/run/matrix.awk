@@ -1,7 +1,8 @@
 #!/usr/bin/awk -f
 # SPDX-License-Identifier: GPL-2.0
 #
-# matrix.awk -v expected="CASE..." -v accel=tcg|kvm MATRIX.TSV RESULTS
+# matrix.awk -f counters.awk -v expected="CASE..." -v accel=tcg|kvm MATRIX.TSV
+#            RESULTS
 #
 # What lab/run/matrix.sh wrote, as a table of the cases, and what
 # lab/run/matrix.tsv demands of them as KTAP.
@@ -13,24 +14,12 @@ BEGIN {
 	print "KTAP version 1"
 }
 
-function value(name,    i) {
-	for (i = 4; i <= NF; i++) {
-		if (index($i, name "=") == 1)
-			return substr($i, length(name) + 2)
-	}
-	return 0
-}
-
 # A part's counters: what there was before counts against it.
-function ring(sign,    n, i, event, pair) {
+function ring(sign,    count) {
 	got[$1, value("part")] += sign * value("mirrored")
 	mirrored[$1] += sign * value("mirrored")
 	fallback[$1] += sign * value("fallback")
-	n = split(value("drops"), event, ",")
-	for (i = 1; i <= n; i++) {
-		split(event[i], pair, ":")
-		live[$1] += sign * pair[2]
-	}
+	live[$1] += sign * drops_in(count)
 	if (value("worst_wait_ns") > worst[$1] + 0)
 		worst[$1] = value("worst_wait_ns")
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/awk -f
 # SPDX-License-Identifier: GPL-2.0
 #
-# report.awk -v expected="PHASE..." -v wanted=MIB -v accel=tcg|kvm [-v ktap=1]
-#            RESULTS
+# report.awk -f counters.awk -v expected="PHASE..." -v wanted=MIB
+#            -v accel=tcg|kvm [-v ktap=1] RESULTS
 #
 # What lab/run/machine.sh wrote, as one table for each phase with mirrored
 # rings and uaccess side by side, and the verdict: every demand that was not
@@ -26,30 +26,15 @@ BEGIN {
 	MIN_SHARE = 99
 }
 
-function value(name,    i) {
-	for (i = 4; i <= NF; i++) {
-		if (index($i, name "=") == 1)
-			return substr($i, length(name) + 2)
-	}
-	return 0
-}
-
 # The counters of a ring part: what there was before counts against it.
-function ring(sign,    key, part, n, i, event, pair) {
+function ring(sign,    key, part, event, count) {
 	part = value("part")
 	key = $1 SUBSEP $2 SUBSEP part
 	mirrored[key] += sign * value("mirrored")
 	fallback[key] += sign * value("fallback")
-	n = split(value("drops"), event, ",")
-	for (i = 1; i <= n; i++) {
-		split(event[i], pair, ":")
-		if (!(pair[1] in known)) {
-			known[pair[1]] = 1
-			events[++nr_events] = pair[1]
-		}
-		drops[$1, $2, pair[1]] += sign * pair[2]
-		live[$1, $2] += sign * pair[2]
-	}
+	live[$1, $2] += sign * drops_in(count)
+	for (event in count)
+		drops[$1, $2, event] += sign * count[event]
 	if (sign > 0 && value("worst_wait_ns") + 0 > worst[$1, $2])
 		worst[$1, $2] = value("worst_wait_ns") + 0
 }

@@ -169,16 +169,24 @@ status=0
 	-i ext4 -c EPYC-Rome,+svm,+npt >"$out/boot.log" || status=$?
 [ -n "$ktap" ] || cat "$out/boot.log"
 accel=$(sed -n 's/^# .* under \([a-z]*\),.*/\1/p' "$out/boot.log")
-if [ "$mode" = soak ]; then
-	"$RUN/soak.awk" -v expected="$phases juggle" -v minutes="$minutes" \
-		-v accel="$accel" "$out/results" || status=1
-	exit "$status"
-fi
-if [ "$mode" = matrix ]; then
-	"$RUN/matrix.awk" -v expected="$cases" -v accel="$accel" \
-		"$RUN/matrix.tsv" "$out/results" || status=1
-	exit "$status"
-fi
-"$RUN/report.awk" -v expected="$phases" -v wanted=64 -v accel="$accel" \
-	-v ktap="$ktap" "$out/results" || status=1
+
+# judge SCRIPT ARGUMENT...: what the results come to.
+judge() {
+	judge=$1
+	shift
+	"$RUN/$judge" -f "$RUN/counters.awk" -v accel="$accel" "$@" \
+		"$out/results" || status=1
+}
+
+case $mode in
+soak)
+	judge soak.awk -v expected="$phases juggle" -v minutes="$minutes"
+	;;
+matrix)
+	judge matrix.awk -v expected="$cases" "$RUN/matrix.tsv"
+	;;
+*)
+	judge report.awk -v expected="$phases" -v wanted=64 -v ktap="$ktap"
+	;;
+esac
 exit "$status"

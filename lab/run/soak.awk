@@ -1,7 +1,7 @@
 #!/usr/bin/awk -f
 # SPDX-License-Identifier: GPL-2.0
 #
-# soak.awk -v expected="PHASE..." -v minutes=N -v accel=tcg|kvm RESULTS
+# soak.awk -f counters.awk -v expected="PHASE..." -v minutes=N -v accel=tcg|kvm RESULTS
 #
 # What lab/run/soak.sh had written: a table of what was done in each phase, over
 # all rounds, and the demands as KTAP. How much has to have been done is for a
@@ -13,27 +13,12 @@ BEGIN {
 	WANTED_LIVE = 1e5 / 25 * minutes
 }
 
-function value(name,    i) {
-	for (i = 1; i <= NF; i++) {
-		if (index($i, name "=") == 1)
-			return substr($i, length(name) + 2)
-	}
-	return 0
-}
-
-function add_ring(sign,    n, i, event, pair) {
+function add_ring(sign,    event, count) {
 	mirrored[$1] += sign * value("mirrored")
 	fallback[$1] += sign * value("fallback")
-	n = split(value("drops"), event, ",")
-	for (i = 1; i <= n; i++) {
-		split(event[i], pair, ":")
-		drops[$1, pair[1]] += sign * pair[2]
-		live[$1] += sign * pair[2]
-		if (!(pair[1] in known)) {
-			known[pair[1]] = 1
-			events[++nr_events] = pair[1]
-		}
-	}
+	live[$1] += sign * drops_in(count)
+	for (event in count)
+		drops[$1, event] += sign * count[event]
 	if (value("worst_wait_ns") + 0 > worst)
 		worst = value("worst_wait_ns") + 0
 }
