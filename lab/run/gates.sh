@@ -222,7 +222,8 @@ gate "matrix: a splat at the end" \
 	"unloaded: the kernel did not complain"
 gate "matrix: a case left out" "/^vsock /d" "vsock: took place"
 gate "matrix: an error" "1s/^/error no guest\n/" "no guest"
-gate "matrix: the guest panicked" "/^guest /d" "guest ended well"
+gate "matrix: no guest was left" "/^guest /d" "left ended well"
+gate "matrix: a guest failed" "s/^guest .*/&1/" "left ended well"
 gate "matrix: no end" "/^end$/d" "came to its end"
 echo "1..$count"
 [ -z "$failed" ]

@@ -312,15 +312,19 @@ serve() {
 	httpd -h /www
 }
 
+# lost_guest NAME WHAT: the end of the run, with all that the guest said.
+lost_guest() {
+	cat "/tmp/$1.qemu" "/tmp/$1.console" "/tmp/$1.results" >&2
+	die "the nested guest $1 $2"
+}
+
 # await NAME NUMBER SECONDS: until the guest serves; in seconds of uptime.
 await() {
 	until timeout 2 wget -q -O "/tmp/sum.$2" "http://10.9.0.$2/sum" \
 		2>/dev/null; do
 		if [ "$(now_ms)" -ge "$(($3 * 1000))" ] ||
 			! kill -0 "$(cat "/tmp/$1.pid")" 2>/dev/null; then
-			cat "/tmp/$1.qemu" "/tmp/$1.console" \
-				"/tmp/$1.results" >&2
-			die "the nested guest $1 does not come up"
+			lost_guest "$1" "does not come up"
 		fi
 		usleep 100000
 	done

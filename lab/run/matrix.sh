@@ -36,12 +36,13 @@ answers() {
 	monitor "$1" "$2" | grep -q "$3"
 }
 
-# launch GUEST NUMBER CID [ARGUMENT...]
+# launch GUEST NUMBER CID [ARGUMENT...]: GUEST.number is there while it is.
 launch() {
 	guest=$1
 	number=$2
 	cid=$3
 	shift 3
+	echo "$number" >"/tmp/$guest.number"
 	nested "$guest" "vm-$guest" "$number" \
 		-device "vhost-vsock-pci,guest-cid=$cid" \
 		-monitor "unix:/tmp/$guest.monitor,server=on,wait=off" "$@"
@@ -70,6 +71,14 @@ all_lost() {
 	done
 }
 
+# A guest that is gone would only be missed by everything that follows.
+still_there() {
+	for guest in "$@"; do
+		kill -0 "$(cat "/tmp/$guest.pid")" 2>/dev/null ||
+			lost_guest "$guest" "is gone"
+	done
+}
+
 # disturbed KIND QUEUES TRANSFER GUEST...: repeat the transfer while these
 # queues of the guests are disturbed, twice at least.
 disturbed() {
@@ -86,6 +95,7 @@ disturbed() {
 		{ all_lost "$@" || [ "$rounds" -ge "$MOST" ]; }; do
 		"$transfer"
 		rounds=$((rounds + 1))
+		still_there "$@"
 	done
 	for guest in "$@"; do
 		undisturb "$guest"
@@ -153,25 +163,18 @@ vsock_exchange() {
 
 # vsock_hold CID: a connection that is open, which an echo proves, and stays so.
 vsock_hold() {
-	[ -p /tmp/held.in ] || mkfifo /tmp/held.in
-	exec 5<>/tmp/held.in
 	rm -f /tmp/held
-	socat - "VSOCK-CONNECT:$1:5002" <&5 >/tmp/held 2>/tmp/held.log &
+	vsockhold 5002 "$1" >/tmp/held 2>&1 &
 	HELD=$!
-	echo hello >&5
-	poll 60 grep -qs hello /tmp/held || say "no echo over vsock"
+	poll 60 grep -qs '^held$' /tmp/held || say "no echo over vsock"
 }
 
-# As socat has it: what a reset connection is read with next is ENOTCONN.
-RESET='reset by peer|not connected'
-
-# It ends by being reset, within a minute?
-vsock_reset() {
-	poll 60 grep -qE "$RESET" /tmp/held.log ||
-		say "the vsock connection: $(cat /tmp/held.log)"
-	kill "$HELD" 2>/dev/null || true
-	wait "$HELD" || true
-	grep -qE "$RESET" /tmp/held.log
+# was_reset FILE: did the connection that this tells of end by being reset,
+# within a minute?
+was_reset() {
+	poll 60 grep -q 'reset:' "$1" || true
+	say "a vsock connection: $(tail -n 1 "$1")"
+	grep -q '^reset:' "$1"
 }
 
 between_guests() {
@@ -281,7 +284,9 @@ case_migrated() {
 		sed 's/^/run: migration: /' >&2
 	monitor first quit >/dev/null
 	wait "$(cat /tmp/first.pid)" || say "the first QEMU ended with an error"
-	measure reset_of_host "$(yes_no vsock_reset)"
+	rm /tmp/first.number
+	measure reset_of_host "$(yes_no was_reset /tmp/held)"
+	wait "$HELD" || true
 	mark third
 	disturb pageout third
 	measure moved_after "$(yes_no moves third)"
@@ -289,9 +294,8 @@ case_migrated() {
 	undisturb third
 	measure live_third_pageout "$(lost_since third)"
 	stream_end third 2
-	fetch 2 echoed >/tmp/echoed || true
-	say "the guest's vsock connection: $(cat /tmp/echoed)"
-	measure reset_of_guest "$(grep -cE "$RESET" /tmp/echoed)"
+	fetch 2 held >/tmp/held.guest || true
+	measure reset_of_guest "$(yes_no was_reset /tmp/held.guest)"
 	vsock_exchange third 2 14
 }
 
@@ -305,7 +309,8 @@ case_killed() {
 	before=$(awk '/^AnonPages:/ { print $2 }' /proc/meminfo)
 	kill -KILL "$victim"
 	wait "$victim" || true
-	measure reset_of_host "$(yes_no vsock_reset)"
+	rm /tmp/second.number
+	measure reset_of_host "$(yes_no was_reset /tmp/held)"
 	measure mirrors_gone "$(yes_no poll 10 gone "$victim")"
 	after=$(awk '/^AnonPages:/ { print $2 }' /proc/meminfo)
 	measure freed_percent "$(((before - after) * 100 / own))"
@@ -322,7 +327,9 @@ gone() {
 # The modules go when nobody uses them.
 unload() {
 	PHASE=unloaded
-	power_off third 2
+	for left in /tmp/*.number; do
+		power_off "$(basename "$left" .number)" "$(cat "$left")"
+	done
 	complaints before
 	for module in vhost_net vhost_vsock vhost mmu_mirror_tlb \
 		mmu_range_mirror; do

@@ -81,7 +81,8 @@ guest_root() {
 	cp -r "$RUN/www" "$out/guest/www"
 	[ "$mode" != matrix ] || {
 		"$LAB/root.sh" -r "$out/guest" -k plain \
-			-M vmw_vsock_virtio_transport -b socat -b iperf3
+			-M vmw_vsock_virtio_transport -b socat -b iperf3 \
+			-b "$out/vsockhold:/usr/bin/vsockhold"
 		install -m 644 "$RUN/services.sh" "$out/guest/services.sh"
 	}
 	mkdir -p "$root/guest"
@@ -111,6 +112,9 @@ machine_root() {
 	matrix)
 		"$LAB/root.sh" -r "$root" -k "$modules" -M bridge \
 			-M vhost_vsock -b socat -b iperf3
+		gcc -O2 -Wall -Wextra -static -o "$out/vsockhold" \
+			"$RUN/vsockhold.c"
+		"$LAB/root.sh" -r "$root" -b "$out/vsockhold:/usr/bin/vsockhold"
 		install -m 644 "$RUN/matrix.sh" "$root/matrix.sh"
 		;;
 	*)
