@@ -22,7 +22,7 @@ help:
 	@echo '  mirrorstat     whose rings are mirrored, and why not: builds the tool    1 s'
 	@echo '  deb, install   a DKMS package of them for all kernels installed 1 min'
 	@echo '  bench          the guard and its peers in tables and plots, natively, in'
-	@echo '                 UML and QEMU: wants a quiet machine  8 min; 25 the first time'
+	@echo '                 UML and QEMU: wants a quiet machine 11 min; 28 the first time'
 	@echo '  docs           the documentation as HTML, by the 7.3 source      30 s'
 	@echo '  series         the upstream series for "git am" on 7.3; BASE=6.12      10 s'
 	@echo
@@ -43,7 +43,7 @@ help:
 	@echo '  check-package  the package in a new Debian 12 and 13           30 min'
 	@echo "  check-mm       the kernel's own tests of mm, virtio; all mirrored  30 min"
 	@echo '  check-soak     rings and windows, disturbed (MINUTES=25)      30 min'
-	@echo '  check-matrix   guests: two, paused, migrated, killed; CASES="..." of them'
+	@echo '  check-matrix   guests: two, paused, migrated, killed; CASES="..."  10 min'
 	@echo '  check-series   each commit of the series, built   8 min; 22 the first time'
 	@echo '  check-pfncache KVM on windows: its selftests     3 min; 10 the first time'
 	@echo '  check-arch     our files and vhost, compiled for 8 architectures'

@@ -3,9 +3,9 @@
 #
 # lab/run/gates.sh
 #
-# Tests of lab/run/report.awk, soak.awk and matrix.awk: the results of a run in
-# which all is well pass, and the same results with any one thing wrong do not,
-# for that reason.
+# Tests of lab/run/report.awk, soak.awk, matrix.awk and pps.awk: the results of a
+# run in which all is well pass, and the same results with any one thing wrong do
+# not, for that reason.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/../env.sh"
@@ -13,6 +13,7 @@
 out=$CACHE/build/check-gates
 mkdir -p "$out"
 phases="undisturbed pageout migrate thp flip"
+accel=tcg
 count=0
 failed=
 table=
@@ -54,14 +55,14 @@ gate() {
 	count=$((count + 1))
 	sed "$2" "$out/well" >"$out/results"
 	if "$LAB/run/$judge" -f "$LAB/run/counters.awk" -v expected="$phases" \
-		-v wanted=64 -v minutes=1 -v accel=tcg ${table:+"$table"} \
+		-v wanted=64 -v minutes=1 -v accel="$accel" ${table:+"$table"} \
 		"$out/results" >"$out/report" 2>&1; then
 		got=
 	else
 		got=yes
 	fi
 	if [ -n "${3:-}" ]; then
-		grep -qE "^(FAILED:|not ok) .*$3" "$out/report" || got=other
+		grep -qE "^(FAILED:|not ok|pps:) .*$3" "$out/report" || got=other
 		want=yes
 	else
 		want=
@@ -70,7 +71,7 @@ gate() {
 		echo "ok $count run: $1"
 	else
 		echo "not ok $count run: $1"
-		grep -E '^(FAILED|not ok)' "$out/report" | sed 's/^/# /'
+		grep -E '^(FAILED|not ok|pps:)' "$out/report" | sed 's/^/# /'
 		failed=yes
 	fi
 }
@@ -225,5 +226,47 @@ gate "matrix: an error" "1s/^/error no guest\n/" "no guest"
 gate "matrix: no guest was left" "/^guest /d" "left ended well"
 gate "matrix: a guest failed" "s/^guest .*/&1/" "left ended well"
 gate "matrix: no end" "/^end$/d" "came to its end"
+
+counted() {
+	for round in 1 2 3; do
+		echo "pps testpmd sends 1 ${round}200 1000 1000 0"
+		echo "pps testpmd sends 0 ${round}000 1000 0 1000"
+	done
+	echo end
+}
+
+# row WHAT PATTERN: among what the last gate printed.
+row() {
+	count=$((count + 1))
+	if grep -q "$2" "$out/report"; then
+		echo "ok $count run: $1"
+	else
+		echo "not ok $count run: $1"
+		sed 's/^/# /' "$out/report"
+		failed=yes
+	fi
+}
+
+judge=pps.awk
+table=
+counted >"$out/well"
+gate "all is well in pps" ""
+row "pps: the median of the rounds" \
+	'"series": "mirrored", .*"median": 2200, "lo": 1700, "hi": 2700,'
+row "pps: the ratio round by round" '"unit": "ratio", "median": 1.1,'
+row "pps: emulation has no target" '"target": null.*emulation'
+accel=kvm
+gate "all is well in pps under KVM" ""
+row "pps: hardware has one" '"target": ">= 1".*"KVM"'
+accel=tcg
+gate "pps: 2 % fell back" "1s/1000 0$/980 20/" "not what the mode"
+gate "pps: mirrored with ring_mirror=0" "2s/0 1000$/1 999/" "not what the mode"
+gate "pps: no packets" "1s/1200/0/" "nothing moved"
+gate "pps: no accesses" "1s/1000 0$/0 0/" "nothing moved"
+gate "pps: a round is missing" 2d "sends are missing"
+gate "pps: half a line" "3s/ 0$//" "no round"
+gate "pps: an error" "1s/^/error no testpmd\n/" "no testpmd"
+gate "pps: no end" "/^end$/d" "did not come to its end"
+gate "pps: no rounds" "/^pps/d" "no rounds"
 echo "1..$count"
 [ -z "$failed" ]

@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# /test.sh of `make run`, of the soak and of the matrix: clients of vhost-net
+# /test.sh of `make run`, of the soak, the matrix and pps: clients of vhost-net
 # move data while their rings are disturbed, first through mirrored rings and
 # then through uaccess. What the kernel's counters say before and after goes to
 # stdout, in lines of "PHASE MODE ..."; lab/run/report.awk makes the tables and
-# the verdict. What soak and matrix do instead is in their own scripts.
+# the verdict. What soak, matrix and pps do instead is in their own scripts.
 #
 # A client is known by a name: NAME.pid, NAME.rings and NAME.disturber in /tmp
 # are its process, where its rings are, and who disturbs them.
@@ -250,8 +250,10 @@ phase() {
 	done
 }
 
+# start_testpmd [FORWARD-MODE]
 start_testpmd() {
-	mkfifo /tmp/testpmd.in
+	[ -p /tmp/testpmd.in ] || mkfifo /tmp/testpmd.in
+	rm -f /tmp/testpmd.rings
 	# Open at both ends: testpmd leaves when its input ends.
 	exec 3<>/tmp/testpmd.in
 	# shellcheck disable=SC2086
@@ -260,7 +262,7 @@ start_testpmd() {
 		--no-telemetry --no-pci \
 		$TESTPMD_DRIVERS \
 		--vdev=virtio_user0,path=/dev/vhost-net,queue_size=256,iface=pmd0 \
-		-- --no-mlockall --no-numa --forward-mode=txonly \
+		-- --no-mlockall --no-numa --forward-mode="${1:-txonly}" \
 		--total-num-mbufs=8192 --stats-period=60 \
 		<&3 >/tmp/testpmd.log 2>&1 &
 	TESTPMD=$!
@@ -369,6 +371,13 @@ swapon /dev/zram0
 	# shellcheck source=/dev/null
 	. /matrix.sh
 	matrix
+	echo end
+	exit
+}
+[ -z "$ROUNDS" ] || {
+	# shellcheck source=/dev/null
+	. /pps.sh
+	pps
 	echo end
 	exit
 }

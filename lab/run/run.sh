@@ -1,14 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/run/run.sh [smoke|soak|matrix]
+# lab/run/run.sh [smoke|soak|matrix|pps]
 #
 # Boot the stock kernel with our modules and let real clients of vhost-net move
 # data over mirrored rings while the rings are disturbed. Prints a table for
 # each phase, and fails unless everything went as it must. With "smoke" only
 # one nested guest, undisturbed and swapped out, as KTAP. With "soak" testpmd
 # only, for MINUTES (25), disturbed in more ways (lab/run/soak.sh). With "matrix"
-# several guests, net and vsock, migrated and killed too (lab/run/matrix.sh).
+# several guests, net and vsock, migrated and killed too (lab/run/matrix.sh). With
+# "pps" rows of make bench, for its part pps.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/../env.sh"
@@ -19,6 +20,7 @@ mode=${1:-run}
 modules=plain
 minutes=
 cases=
+rounds=
 out=$CACHE/build/run-$mode
 root=$out/root
 mkdir -p "$out"
@@ -54,8 +56,16 @@ matrix)
 	ktap=1
 	need socat iperf3
 	;;
+pps)
+	clients=
+	phases=
+	rounds=${ROUNDS:-9}
+	limit=1500
+	ktap=1
+	need dpdk-dev
+	;;
 *)
-	die "usage: lab/run/run.sh [smoke|soak|matrix]"
+	die "usage: lab/run/run.sh [smoke|soak|matrix|pps]"
 	;;
 esac
 locked "run-$mode"
@@ -84,6 +94,10 @@ guest_root() {
 			-M vmw_vsock_virtio_transport -b socat -b iperf3 \
 			-b "$out/vsockhold:/usr/bin/vsockhold"
 		install -m 644 "$RUN/services.sh" "$out/guest/services.sh"
+	}
+	[ "$mode" != pps ] || {
+		"$LAB/root.sh" -r "$out/guest" -k plain -M pktgen
+		install -m 755 "$RUN/flood.sh" "$out/guest/usr/bin/flood"
 	}
 	mkdir -p "$root/guest"
 	(cd "$out/guest" && find . | cpio -o -H newc -R 0:0 --quiet) \
@@ -131,11 +145,13 @@ machine_root() {
 		;;
 	esac
 	[ "$mode" != soak ] || soak_root
+	[ "$mode" != pps ] || pps_root
 	cat >"$root/etc/run.conf" <<END
 MINUTES="$minutes"
 CLIENTS="$clients"
 PHASES="$phases"
 CASES="$cases"
+ROUNDS="$rounds"
 SECONDS_EACH=3
 TESTPMD_DRIVERS="$drivers"
 END
@@ -152,6 +168,14 @@ soak_root() {
 		"$RUN/juggle.c" "$tree/tools/testing/selftests/mm/mmu_mirror_device.c" \
 		"$tree/tools/testing/selftests/mm/mmu_mirror_util.c"
 	install -m 644 "$RUN/soak.sh" "$root/soak.sh"
+}
+
+pps_root() {
+	"$LAB/root.sh" -r "$root" -k "$modules" -M pktgen
+	gcc -O2 -Wall -Wextra -static -o "$root/usr/bin/xdpdrop" \
+		"$RUN/xdpdrop.c"
+	install -m 755 "$RUN/flood.sh" "$root/usr/bin/flood"
+	install -m 644 "$RUN/pps.sh" "$root/pps.sh"
 }
 
 # KVM in KVM has to be allowed; TCG always has it.
@@ -188,6 +212,9 @@ soak)
 	;;
 matrix)
 	judge matrix.awk -v expected="$cases" "$RUN/matrix.tsv"
+	;;
+pps)
+	judge pps.awk -v kernel=6.12
 	;;
 *)
 	judge report.awk -v expected="$phases" -v wanted=64 -v ktap="$ktap"
