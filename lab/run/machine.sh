@@ -275,9 +275,18 @@ start_testpmd() {
 	kill -STOP "$TESTPMD"
 }
 
+# One that never runs, and whose APIC therefore stays off. KVM patches its own
+# code whenever it has the first such guest and no more of them, a second after
+# each boot; and where TCG is the machine, a CPU may run into half a patch.
+still_guest() {
+	qemu-system-x86_64 -accel kvm -cpu host,-xsave -M q35 -m 16 \
+		-nodefaults -display none -S -daemonize
+}
+
 load_kvm() {
 	modprobe -q kvm_amd 2>/dev/null || modprobe -q kvm_intel 2>/dev/null ||
 		die "no KVM in here: try again with ACCEL=tcg"
+	still_guest
 }
 
 # nested NAME TAP NUMBER [ARGUMENT...]: a guest whose address is 10.9.0.NUMBER. It
