@@ -106,9 +106,11 @@ END {
 				       pair[1], passed_within[pair[1]],
 				       pair[3]))
 	}
-	printf "" >differing
-	for (category in differ)
-		print category >differing
+	if (differing) {
+		printf "" >differing
+		for (category in differ)
+			print category >differing
+	}
 	printf "# %d processes were mirrored\n", mirrored
 	for (i = 1; i <= nr_not; i++)
 		print "# not mirrored: " not_mirrored[i]
