@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/run/run.sh [smoke|soak|matrix|pps]
+# lab/run/run.sh [smoke|soak|matrix|pps KERNEL]
 #
 # Boot the stock kernel with our modules and let real clients of vhost-net move
 # data over mirrored rings while the rings are disturbed. Prints a table for
@@ -9,7 +9,7 @@
 # one nested guest, undisturbed and swapped out, as KTAP. With "soak" testpmd
 # only, for MINUTES (25), disturbed in more ways (lab/run/soak.sh). With "matrix"
 # several guests, net and vsock, migrated and killed too (lab/run/matrix.sh). With
-# "pps" rows of make bench, for its part pps.
+# "pps" rows of make bench, of plain or of a kernel that lab/build.sh builds.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/../env.sh"
@@ -59,18 +59,26 @@ matrix)
 pps)
 	clients=
 	phases=
+	modules=${2:?no KERNEL}
 	rounds=${ROUNDS:-9}
 	limit=1500
 	ktap=1
 	need dpdk-dev
 	;;
 *)
-	die "usage: lab/run/run.sh [smoke|soak|matrix|pps]"
+	die "usage: lab/run/run.sh [smoke|soak|matrix|pps KERNEL]"
 	;;
 esac
 locked "run-$mode"
 need gcc libc6-dev linux-libc-dev qemu-system-x86 cpio rsync
-"$LAB/modules.sh" "$modules" >/dev/null
+case $modules in
+*-*)
+	# The guest in it is the stock kernel still.
+	"$LAB/build.sh" "$modules" >/dev/null
+	"$LAB/modules.sh" plain >/dev/null
+	;;
+*) "$LAB/modules.sh" "$modules" >/dev/null ;;
+esac
 
 # firmware NAME: where the distribution keeps it.
 firmware() {
@@ -214,7 +222,10 @@ matrix)
 	judge matrix.awk -v expected="$cases" "$RUN/matrix.tsv"
 	;;
 pps)
-	judge pps.awk -v kernel=6.12
+	case $modules in
+	plain) judge pps.awk -v kernel=6.12 ;;
+	*) judge pps.awk -v kernel="${modules##*-}" ;;
+	esac
 	;;
 *)
 	judge report.awk -v expected="$phases" -v wanted=64 -v ktap="$ktap"
