@@ -25,7 +25,8 @@
 #define NR_PARTS 3
 /* Of this many rounds, one is a fork. */
 #define FORK_EVERY 16
-#define PAUSE_US 200
+/* A window is filled when it is missed: time for some accesses in between. */
+#define PAUSE_US 2000
 
 /* Nobody moves a ring once there is one. */
 static void *pages[NR_PARTS];

@@ -15,12 +15,12 @@
 # Each with how many of its programs have to pass, and where a program passes
 # whatever it finds, how many results within it. What is left out is about the
 # kernel's own memory (vmalloc) or needs more than there is.
-WANTED="cow:1 gup_test:4 hmm:1:25 ksm:5 ksm_numa:2 madv_populate:1 mdwe:1"
+WANTED="cow:1 gup_test:4 hmm:1:25 ksm:5 ksm_numa:1 madv_populate:1 mdwe:1"
 WANTED="$WANTED memfd_secret:1 migration:1 mkdirty:1 mlock:2 mmap:2 mremap:2"
-WANTED="$WANTED pagemap:1 process_mrelease:1 soft_dirty:1 thp:1 userfaultfd:1"
+WANTED="$WANTED pagemap:1 process_mrelease:1 soft_dirty:1 thp:1 userfaultfd:5"
 WANTED="$WANTED virtio:35"
 # What each of virtio's tests transfers: a second or so, if this is emulated.
-XFERS=${XFERS:-4000}
+XFERS=${XFERS:-20000}
 
 # What threads that are cancelled want, and ldd does not know of.
 unwinder=libgcc_s.so.1
