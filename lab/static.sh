@@ -89,9 +89,9 @@ checkpatch() {
 		grep -Ev "$TRACE_STYLE" || true
 }
 
-# Programs have no READ_ONCE() and no BIT_ULL().
+# Programs have no READ_ONCE().
 checkpatch_programs() {
-	NOT_HEEDED=$NOT_HEEDED,VOLATILE,BIT_MACRO,ENOSYS
+	NOT_HEEDED=$NOT_HEEDED,VOLATILE,ENOSYS
 	kernel_files | grep ^tools/ | while read -r file; do
 		checkpatch --file "$file"
 	done

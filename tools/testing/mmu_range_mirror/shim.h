@@ -8,6 +8,7 @@
 #ifndef _MMU_RANGE_MIRROR_SHIM_H
 #define _MMU_RANGE_MIRROR_SHIM_H
 
+#include <linux/const.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/rseq.h>
@@ -19,7 +20,7 @@
 #include <asm/barrier.h>
 
 #define PAGE_SHIFT		12
-#define PAGE_SIZE		(1UL << PAGE_SHIFT)
+#define PAGE_SIZE		_BITUL(PAGE_SHIFT)
 #define offset_in_page(p)	((unsigned long)(p) & (PAGE_SIZE - 1))
 /* Newer uapi headers have it. */
 #ifndef __counted_by

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/const.h>
 #include <linux/mempolicy.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
@@ -1873,7 +1874,7 @@ TEST_F_TIMEOUT(mm_exit, again_and_again, 120)
 #define CGROUP		"/sys/fs/cgroup"
 #define GROUP		CGROUP "/mmu_mirror_tlb"
 #define LRU_GEN		"/sys/kernel/mm/lru_gen/enabled"
-#define MIB		1048576UL
+#define MIB		_BITUL(20)
 #define HOT_MIB		8
 #define IDLE_MIB	8
 #define LIMIT_MIB	24
@@ -1883,7 +1884,7 @@ TEST_F_TIMEOUT(mm_exit, again_and_again, 120)
 #define STREAM_ROUNDS	40
 /* Page requests that are enough of a difference. */
 #define ENOUGH_REQUESTS	300
-#define NO_LIMIT	(1ULL << 40)
+#define NO_LIMIT	_BITULL(40)
 /* To be reclaimed at once, and how often. */
 #define COLD_MIB	8
 #define COLD_ROUNDS	3

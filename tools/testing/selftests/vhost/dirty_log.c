@@ -6,6 +6,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <linux/const.h>
 #include <linux/virtio_config.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@
 #define ROUNDS 12
 #define TIMEOUT 300
 /* The guest's memory is where this needs 32 MiB of log. */
-#define HIGH (1ULL << 40)
+#define HIGH _BITULL(40)
 
 FIXTURE(log)
 {

@@ -6,6 +6,7 @@
 #ifndef SELFTESTS_VHOST_FUZZ_RUN_H
 #define SELFTESTS_VHOST_FUZZ_RUN_H
 
+#include <linux/const.h>
 #include <sys/types.h>
 
 #include "../kselftest.h"
@@ -25,12 +26,12 @@
 #define NET_HDR sizeof(struct virtio_net_hdr_mrg_rxbuf)
 #define GUEST_CID 4242
 
-#define EVENT_IDX (1ULL << VIRTIO_RING_F_EVENT_IDX)
-#define INDIRECT (1ULL << VIRTIO_RING_F_INDIRECT_DESC)
-#define LOG_ALL (1ULL << VHOST_F_LOG_ALL)
-#define PLATFORM (1ULL << VIRTIO_F_ACCESS_PLATFORM)
-#define VERSION_1 (1ULL << VIRTIO_F_VERSION_1)
-#define MRG_RXBUF (1ULL << VIRTIO_NET_F_MRG_RXBUF)
+#define EVENT_IDX _BITULL(VIRTIO_RING_F_EVENT_IDX)
+#define INDIRECT _BITULL(VIRTIO_RING_F_INDIRECT_DESC)
+#define LOG_ALL _BITULL(VHOST_F_LOG_ALL)
+#define PLATFORM _BITULL(VIRTIO_F_ACCESS_PLATFORM)
+#define VERSION_1 _BITULL(VIRTIO_F_VERSION_1)
+#define MRG_RXBUF _BITULL(VIRTIO_NET_F_MRG_RXBUF)
 
 #define NR_FORKS 4
 

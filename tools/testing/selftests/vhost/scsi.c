@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <linux/const.h>
 #include <linux/virtio_scsi.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -21,8 +22,8 @@
 /* Who need not wait has not come back by then. */
 #define SOON_MS 500
 
-#define EVENT_IDX (1ULL << VIRTIO_RING_F_EVENT_IDX)
-#define HOTPLUG (1ULL << VIRTIO_SCSI_F_HOTPLUG)
+#define EVENT_IDX _BITULL(VIRTIO_RING_F_EVENT_IDX)
+#define HOTPLUG _BITULL(VIRTIO_SCSI_F_HOTPLUG)
 
 FIXTURE(scsi)
 {

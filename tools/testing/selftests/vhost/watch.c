@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
+#include <linux/const.h>
 #include <linux/virtio_config.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -356,7 +357,7 @@ static int mirrorstat(const char *args, char *out, size_t size, bool errors)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-#define OUT_SIZE (1UL << 20)
+#define OUT_SIZE _BITUL(20)
 
 static void expect_same(struct __test_metadata *_metadata, const char *ring,
 			int q, int p)
