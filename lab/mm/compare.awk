@@ -2,12 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # compare.awk -v wanted="CATEGORY:PROGRAMS[:RESULTS]..." -v run="CATEGORY..."
-#	-v machines=NUMBER -v differing=FILE RESULTS
+#	-v machines=NUMBER RESULTS
 #
 # What lab/mm/machine.sh wrote in so many machines, as KTAP: each program of the
 # kernel's tests, and each result within it, has to be the same with mirrors as
-# without, and in each category so many programs, and results, have to pass. The
-# categories in which something differs are written to FILE.
+# without, and in each category so many programs, and results, have to pass.
 
 function remember(mode, what, verdict) {
 	if (!((what) in seen)) {
@@ -77,8 +76,6 @@ END {
 		what = order[i]
 		plain = result["PLAIN", what]
 		with = result["MIRRORED", what]
-		if (plain != with)
-			differ[substr(what, 1, index(what, ":") - 1)] = 1
 		if (what in whole)
 			demand(plain == with, what ": " \
 			       (plain == with ? plain : "without mirrors " \
@@ -105,11 +102,6 @@ END {
 			       sprintf("%s: %d results pass, wanted %d",
 				       pair[1], passed_within[pair[1]],
 				       pair[3]))
-	}
-	if (differing) {
-		printf "" >differing
-		for (category in differ)
-			print category >differing
 	}
 	printf "# %d processes were mirrored\n", mirrored
 	for (i = 1; i <= nr_not; i++)
