@@ -190,9 +190,11 @@ struct mmu_range_mirror {
 	long marked;
 	struct mmu_range_mirror_member hook;
 	struct mmu_range_mirror_member young;
-#ifdef CONFIG_MMU_RANGE_MIRROR_DEBUGFS
-	struct list_head listed;	/* among all mirrors, for debugfs */
-#endif
+	/*
+	 * Among all mirrors, for debugfs. Not only where that is configured: a
+	 * driver outside of the kernel's tree would not know.
+	 */
+	struct list_head listed;
 #if MMU_RANGE_MIRROR_TWO_PASS
 	unsigned long finish_busy;
 	struct mmu_range_mirror_finish finish;
