@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What the tests of mm/mmu_range_mirror.c share: the kernel's files and
- * settings, time, CPUs, and swap. Nothing of their devices is here.
+ * settings, time, CPUs, addresses and their pages, and swap. Nothing of their
+ * devices is here.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/const.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/swap.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -204,6 +208,58 @@ void pin_to_cpu(int nth)
 		sched_setaffinity(0, sizeof(one), &one);
 		return;
 	}
+}
+
+uint64_t page_bits(const void *addr)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t entry = 0;
+
+	if (pread(fd, &entry, sizeof(entry),
+		  (uintptr_t)addr / page_size * sizeof(entry)) !=
+	    sizeof(entry))
+		entry = 0;
+	close(fd);
+	return entry;
+}
+
+uint64_t page_pfn(const void *addr)
+{
+	return page_bits(addr) & PAGEMAP_PFN;
+}
+
+unsigned long first_high_pfn(void)
+{
+	FILE *file = fopen("/proc/zoneinfo", "r");
+	unsigned long pfn = 0;
+	bool high = false;
+	char line[256];
+
+	if (!file)
+		return 0;
+	while (!pfn && fgets(line, sizeof(line), file)) {
+		if (!strncmp(line, "Node", 4))
+			high = strstr(line, "HighMem");
+		else if (high)
+			sscanf(line, " start_pfn: %lu", &pfn);
+	}
+	fclose(file);
+	return pfn;
+}
+
+uintptr_t tag_addresses(void)
+{
+#if defined(__x86_64__)
+	const int enable_tagged_addr = 0x4002;
+	const unsigned long lam_u57_bits = 6;
+
+	if (!syscall(__NR_arch_prctl, enable_tagged_addr, lam_u57_bits))
+		return _BITUL(57);
+#elif defined(__aarch64__)
+	if (!prctl(PR_SET_TAGGED_ADDR_CTRL, PR_TAGGED_ADDR_ENABLE, 0, 0, 0))
+		return _BITUL(56);
+#endif
+	return 0;
 }
 
 /* Swap on a zram of our own. */

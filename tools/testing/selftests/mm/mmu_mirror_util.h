@@ -66,6 +66,19 @@ uint64_t now_ns(void);
 /* Keep this thread on the @nth of the CPUs. */
 void pin_to_cpu(int nth);
 
+/* What /proc/self/pagemap says of an address, or 0. */
+#define PAGEMAP_PFN		0x007fffffffffffffULL
+#define PAGEMAP_SOFT_DIRTY	0x0080000000000000ULL
+#define PAGEMAP_SWAPPED		0x4000000000000000ULL
+#define PAGEMAP_PRESENT		0x8000000000000000ULL
+uint64_t page_bits(const void *addr);
+/* The frame of a page that is present, and the first frame of high memory. */
+uint64_t page_pfn(const void *addr);
+unsigned long first_high_pfn(void);
+
+/* Have this thread's addresses take a tag: the bits of one, or 0. */
+uintptr_t tag_addresses(void);
+
 /*
  * Allocations that fail. fail_nth_ready() says why they cannot be had, or NULL;
  * fail_nth() has the nth one of this thread from now on fail; fail_nth_off()

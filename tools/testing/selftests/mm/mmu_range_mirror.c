@@ -1032,24 +1032,6 @@ static uint64_t userfault_wait(int fd)
 	return msg.arg.pagefault.address;
 }
 
-#define PAGEMAP_PFN		0x007fffffffffffffULL
-#define PAGEMAP_SOFT_DIRTY	0x0080000000000000ULL
-#define PAGEMAP_SWAPPED		0x4000000000000000ULL
-#define PAGEMAP_PRESENT		0x8000000000000000ULL
-
-static uint64_t page_bits(const void *addr)
-{
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	uint64_t entry = 0;
-
-	if (pread(fd, &entry, sizeof(entry),
-		  (uintptr_t)addr / page_size * sizeof(entry)) !=
-	    sizeof(entry))
-		entry = 0;
-	close(fd);
-	return entry;
-}
-
 static size_t count_pagemap(const struct region *r, uint64_t bits)
 {
 	size_t i, n = 0;
@@ -1766,21 +1748,16 @@ TEST_F(kind, secret)
 
 TEST_F(kind, tagged)
 {
-#ifdef __x86_64__
-	const int enable_tagged_addr = 0x4002;
-	const unsigned long lam_u57_bits = 6;
-	char *tagged = (char *)((uintptr_t)self->addr | 1UL << 57);
+	uintptr_t tag = tag_addresses();
+	char *tagged = (char *)((uintptr_t)self->addr | tag);
 
-	if (syscall(__NR_arch_prctl, enable_tagged_addr, lam_u57_bits))
-		SKIP(return, "the CPU has no address masking");
+	if (!tag)
+		SKIP(return, "the CPU takes no tagged addresses");
 	/* The tag is ignored by the CPU, and must not be by us. */
 	ASSERT_EQ(token(1, self->page), user_read(tagged));
 	EXPECT_EQ(-EINVAL, mirror_open(self->fd, tagged, page_size,
 				       variant->kind, 0));
 	EXPECT_EQ(self->was.live, mirror_stats(self->fd).live);
-#else
-	SKIP(return, "no tagged addresses to be enabled");
-#endif
 }
 
 TEST_F(kind, unaligned)
@@ -2949,6 +2926,70 @@ TEST_F(device, reload)
 static char loop_image[32];
 static char loop_dir[40];
 static bool loop_mounted;
+
+/* Pages to either side of where high memory ends and low memory begins. */
+#define NR_BESIDE	32
+
+/* Memory that begins in high memory and ends in low, or NULL. */
+static char *high_and_low(size_t size, unsigned long first_high)
+{
+	char *mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t at;
+
+	if (mem == MAP_FAILED)
+		return NULL;
+	madvise(mem, size, MADV_NOHUGEPAGE);
+	for (at = 0; at < size; at += page_size)
+		user_write(mem + at, at + 1);
+	for (at = NR_BESIDE * page_size; at < size - NR_BESIDE * page_size;
+	     at += page_size)
+		if (page_pfn(mem + at - page_size) >= first_high &&
+		    page_pfn(mem + at) < first_high)
+			return mem + at - NR_BESIDE * page_size;
+	return NULL;
+}
+
+/*
+ * A window has the pages of low memory, and refuses those of high memory one by
+ * one; a table has them all. High memory is allocated first: to get both, take
+ * more than there is of it.
+ */
+TEST(high_memory)
+{
+	unsigned long first_high = first_high_pfn(), nr_high = 0;
+	size_t size = 2 * NR_BESIDE * page_size;
+	int table = device_open(), window = device_open();
+	char *mem;
+
+	if (!first_high)
+		SKIP(return, "no high memory");
+	mem = high_and_low(read_field("/proc/meminfo", "HighFree") * 1024 +
+			   (64UL << 20), first_high);
+	ASSERT_NE(NULL, mem);
+	ASSERT_EQ(0, mirror_open(table, mem, size, TEST_MIRROR_SPIN,
+				 TEST_MIRROR_WRITE));
+	ASSERT_EQ(0, mirror_open(window, mem, size, TEST_MIRROR_WINDOW,
+				 TEST_MIRROR_WRITE));
+	ASSERT_EQ(0, mirror_populate(table, mem, size));
+	ASSERT_EQ(0, mirror_fill(window));
+	for (size_t at = 0; at < size; at += page_size) {
+		bool high = page_pfn(mem + at) >= first_high;
+		uint64_t seen = 0;
+
+		nr_high += high;
+		EXPECT_EQ(!high, mirror_reaches(window, mem + at));
+		EXPECT_EQ(high ? -ENOENT : 0,
+			  mirror_write(window, mem + at, at + 2));
+		EXPECT_EQ(0, mirror_read(table, mem + at, &seen));
+		EXPECT_EQ(user_read(mem + at), seen);
+	}
+	EXPECT_LT(0, nr_high);
+	EXPECT_LT(nr_high, size / page_size);
+	TH_LOG("%lu pages of high memory", nr_high);
+	close(table);
+	close(window);
+}
 
 static bool is_disk(const char *dir)
 {

@@ -139,7 +139,7 @@ static uint64_t ring_addr(struct client *c, void *p)
 {
 	if (c->features & (1ULL << VIRTIO_F_ACCESS_PLATFORM))
 		return guest_addr(c, p);
-	return (uintptr_t)p;
+	return (uintptr_t)p | c->config.tag;
 }
 
 /* Setting up. */

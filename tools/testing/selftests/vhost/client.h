@@ -45,6 +45,7 @@ enum part { DESC, AVAIL, USED, NR_PARTS, LOG = NR_PARTS };
  * @base: where the indices begin
  * @features: beyond VIRTIO_F_VERSION_1
  * @skew: bytes to put the descriptors beyond their alignment
+ * @tag: what the rings' addresses have beyond their bits
  * @memfd: all memory is a shared mapping of a memfd, not anonymous
  * @secret: of a memfd_secret, which no window can show
  * @kthread: the worker is a kernel thread, not a thread of this process
@@ -57,6 +58,7 @@ struct client_config {
 	uint16_t base;
 	uint64_t features;
 	size_t skew;
+	uintptr_t tag;
 	bool memfd;
 	bool secret;
 	bool kthread;

@@ -24,6 +24,7 @@
 #include <time.h>
 
 #include "../kselftest_harness.h"
+#include "../mm/mmu_mirror_util.h"
 #include "client.h"
 #include "pages.h"
 
@@ -268,6 +269,60 @@ TEST_F_TIMEOUT(plain, unaligned_descriptors_stay_on_uaccess, TIMEOUT)
 		EXPECT_LT(0, stats.mirrored);
 		ASSERT_EQ(0, stats_read(&stats, getpid(), q, USED));
 		EXPECT_LT(0, stats.mirrored);
+	}
+}
+
+/* No window, whose invalidations would not be found by the address. */
+TEST_F_TIMEOUT(plain, tagged_rings_stay_on_uaccess, TIMEOUT)
+{
+	struct client_config config = { .tag = tag_addresses() };
+	struct client *c = &self->c;
+	struct stats stats;
+
+	if (!config.tag)
+		SKIP(return, "the CPU takes no tagged addresses");
+	ASSERT_EQ(0, client_open(c, &config));
+	ASSERT_EQ(0, client_round(c, 4 * c->num));
+	ASSERT_EQ(0, stats_read(&stats, getpid(), ANY, ANY));
+	EXPECT_EQ(0, stats.mirrored);
+	EXPECT_EQ(0, stats.installed);
+	EXPECT_LT(0, stats.fallback);
+	EXPECT_LT(0, stats_number(getpid(), ANY, ANY, "failed:"));
+}
+
+static bool is_high(const char *mem, size_t size, unsigned long first_high)
+{
+	for (size_t at = 0; at < size; at += PAGE)
+		if (page_pfn(mem + at) < first_high)
+			return false;
+	return true;
+}
+
+/* The windows are there, and empty. */
+TEST_F_TIMEOUT(plain, high_memory_stays_on_uaccess, TIMEOUT)
+{
+	struct client_config config = {};
+	unsigned long first_high;
+	struct client *c = &self->c;
+	struct stats stats;
+
+	page_size = PAGE;
+	first_high = first_high_pfn();
+	if (!first_high)
+		SKIP(return, "no high memory");
+	ASSERT_EQ(0, client_open(c, &config));
+	memset(c->mem, 0, c->mem_size);
+	if (!is_high(c->mem, c->mem_size, first_high))
+		SKIP(return, "the rings are not all in high memory");
+	ASSERT_EQ(0, client_round(c, 4 * c->num));
+	for (int q = 0; q < NR_QUEUES; q++) {
+		for (int p = 0; p < NR_PARTS; p++) {
+			ASSERT_EQ(0, stats_read(&stats, getpid(), q, p));
+			EXPECT_EQ(0, stats.mirrored);
+			EXPECT_EQ(0, stats.installed);
+			EXPECT_LT(0, stats.fallback);
+			EXPECT_LT(0, stats_number(getpid(), q, p, "unmapped:"));
+		}
 	}
 }
 
