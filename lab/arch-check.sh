@@ -3,18 +3,19 @@
 #
 # lab/arch-check.sh [ARCH...]
 #
-# Other architectures, those of lab/arch.sh or ARCH only: our files and vhost are
+# Other architectures, those of lab/arch.sh or ARCH only. Our files and vhost are
 # compiled for each of them in both bases, and W=1 has nothing to say of them.
-# Nothing is booted.
+# Those that can be booted run KUnit and the selftests on 7.3, emulated.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
 # shellcheck source=lab/arch.sh
 . "$LAB/arch.sh"
 
+tier=${TIER:-arch}
 # A list on purpose.
 # shellcheck disable=SC2086
-[ $# -gt 0 ] || set -- $ARCHS
+[ $# -gt 0 ] || set -- $ARCHS_BOOTED $ARCHS_BUILT
 
 # compiles KERNEL: what is not compiled again would not warn again.
 compiles() {
@@ -28,17 +29,69 @@ compiles() {
 
 failed=
 count=0
-echo "TAP version 13"
-echo "1..$((2 * $#))"
+result() {
+	count=$((count + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $count arch: $2"
+	else
+		echo "not ok $count arch: $2"
+		failed=yes
+	fi
+}
+
+printf 'TAP version 13\n1..%s\n' $((2 * $#))
 for name in "$@"; do
 	for base in 6.12 7.3; do
-		count=$((count + 1))
-		if compiles "objects-$name-$base"; then
-			echo "ok $count arch: $name, $base"
-		else
-			echo "not ok $count arch: $name, $base"
-			failed=yes
-		fi
+		status=0
+		compiles "objects-$name-$base" || status=1
+		result $status "$name, $base: compiles"
 	done
+done
+
+# boot ARCH LOGS MIB "WANTED..." [PROGRAM ARGUMENT...]: the results that are WANTED
+# are to be there, and passed: a test that skips has shown nothing.
+boot() {
+	machine=$1
+	logs=$tier/$2
+	mib=$3
+	wanted=$4
+	shift 4
+	TIER=$logs MIB=$mib "$LAB/selftest.sh" "arch-$machine-7.3" 1 "$@" ||
+		failed=yes
+	# A list on purpose.
+	# shellcheck disable=SC2086
+	printf 'TAP version 13\n1..%s\n' "$(echo $wanted | wc -w)"
+	count=0
+	for test in $wanted; do
+		status=0
+		grep -E "^ *ok [0-9]+ $test( |$)" \
+			"$CACHE/build/check-$logs/results" |
+			grep -qv '# SKIP' || status=1
+		result $status "$logs: $test has run"
+	done
+}
+
+all="mmu_range_mirror mmu_mirror_tlb aliasing_caches_refuse_windows
+kind.window.race_dropped net.small.moves_data_through_windows"
+hook="churn.munmap.hook memory.anonymous.munmap"
+tagged="kind.window.tagged plain.tagged_rings_stay_on_uaccess"
+for name in "$@"; do
+	case $name in
+	arm64) boot arm64 arm64 768 "$all $hook $tagged" ;;
+	riscv) boot riscv riscv 768 "$all $hook" ;;
+	i386)
+		# All of it low memory.
+		boot i386 i386 768 "$all"
+		# Some of it is high, which is allocated first: KUnit's windows
+		# would be empty.
+		export ARGS=kunit.enable=0
+		boot i386 i386-high 1024 global.high_memory \
+			mm/mmu_range_mirror -t high_memory
+		boot i386 i386-high-vhost 1024 \
+			plain.high_memory_stays_on_uaccess \
+			vhost/ring_mirror -t high_memory_stays_on_uaccess
+		unset ARGS
+		;;
+	esac
 done
 [ -z "$failed" ]

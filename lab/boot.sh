@@ -11,7 +11,8 @@
 #   3  it did not end by itself within -t SECONDS (60)
 # OUTDIR gets results (the test's stdout), console, splats, qemu (its stderr).
 # ROOTDIR becomes an initramfs, or with -i ext4 a disk. Memory is on two NUMA
-# nodes. On stdout one line says what the machine was.
+# nodes, but for other architectures' kernels (lab/arch.sh), which are always
+# emulated. On stdout one line says what the machine was.
 #
 # KVM is used if a boot of this kernel under it has succeeded since the host
 # was booted (it is tried once); else TCG. -c is TCG's CPU model; under KVM it
@@ -20,6 +21,8 @@
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
+# shellcheck source=lab/arch.sh
+. "$LAB/arch.sh"
 
 PROBE_SECONDS=10
 
@@ -51,18 +54,41 @@ done
 case $KERNEL,$ROOT,$OUT in
 ,*|*,,*|*,) die "lab/boot.sh: -k, -r and -o are required" ;;
 esac
-need qemu-system-x86 cpio e2fsprogs
+arch "$(arch_of "$KERNEL")"
+need "$QEMU_PACKAGE" cpio e2fsprogs
 mkdir -p "$OUT"
 OUT=$(cd "$OUT" && pwd)
 
 case $KERNEL in
 stock|plain) vmlinuz=$CACHE/stock/boot/vmlinuz-$(stock_release) ;;
-*) vmlinuz=$CACHE/build/$KERNEL/arch/x86/boot/bzImage ;;
+*) vmlinuz=$CACHE/build/$KERNEL/$IMAGE ;;
 esac
 [ -f "$vmlinuz" ] || die "no kernel $KERNEL: no $vmlinuz"
 
 pack() {
 	(cd "$1" && find . | cpio -o -H newc -R 0:0 --quiet) >"$2"
+}
+
+# hardware ACCEL: QEMU's words for the machine.
+hardware() {
+	if [ -n "$KARCH" ]; then
+		echo "-accel tcg,thread=multi $MACHINE -smp $cpus -m $mib"
+		return
+	fi
+	case $1 in
+	kvm) echo "-accel kvm -cpu host" ;;
+	icount)
+		echo "-accel tcg,thread=single -icount shift=0,sleep=off"
+		echo "-cpu $cpu"
+		;;
+	*) echo "-accel tcg,thread=multi -cpu $cpu" ;;
+	esac
+	half=$((mib / 2))
+	echo "-smp $cpus,sockets=$cpus,cores=1 -m $((half * 2))"
+	echo "-object memory-backend-ram,id=ram0,size=${half}M"
+	echo "-object memory-backend-ram,id=ram1,size=${half}M"
+	echo "-numa node,memdev=ram0,cpus=0"
+	echo "-numa node,memdev=ram1${cpus1:+,cpus=$cpus1}"
 }
 
 # qemu ACCEL SECONDS DIR INITRAMFS ARGUMENTS [EXTRA...]: one boot, logs in DIR.
@@ -71,27 +97,23 @@ qemu() {
 	limit=$2
 	dir=$3
 	initrd=$4
-	append="console=ttyS0 panic=-1 oops=panic $5"
+	append="console=$CONSOLE panic=-1 oops=panic $5"
 	shift 5
-	case $accel in
-	kvm) model="-accel kvm -cpu host" ;;
-	icount)
-		model="-accel tcg,thread=single -icount shift=0,sleep=off"
-		model="$model -cpu $cpu"
+	case $RESULTS in
+	ttyS*) set -- -serial "file:$dir/results" "$@" ;;
+	*)
+		# There is only one serial port.
+		append="lab.results=/dev/$RESULTS $append"
+		set -- -chardev "file,id=results,path=$dir/results" \
+			-device virtio-serial-device \
+			-device virtconsole,chardev=results "$@"
 		;;
-	*) model="-accel tcg,thread=multi -cpu $cpu" ;;
 	esac
-	half=$((mib / 2))
-	# $model is several words on purpose.
-	# shellcheck disable=SC2086
-	timeout -k 5 "$limit" qemu-system-x86_64 $model \
+	# Words on purpose.
+	# shellcheck disable=SC2046
+	timeout -k 5 "$limit" "$QEMU" $(hardware "$accel") \
 		-nodefaults -display none -no-reboot \
-		-smp "$cpus,sockets=$cpus,cores=1" -m "$((half * 2))" \
-		-object "memory-backend-ram,id=ram0,size=${half}M" \
-		-object "memory-backend-ram,id=ram1,size=${half}M" \
-		-numa node,memdev=ram0,cpus=0 \
-		-numa "node,memdev=ram1${cpus1:+,cpus=$cpus1}" \
-		-serial "file:$dir/console" -serial "file:$dir/results" \
+		-serial "file:$dir/console" \
 		-kernel "$vmlinuz" -initrd "$initrd" -append "$append" \
 		"$@" </dev/null >"$dir/qemu" 2>&1
 }
@@ -103,6 +125,10 @@ ended() {
 # An ordinary kernel may hang in a KVM that opens and even creates machines.
 # Only a boot tells; its verdict holds until the host boots again.
 choose_accel() {
+	if [ -n "$KARCH" ]; then
+		echo tcg
+		return
+	fi
 	if [ -n "${ACCEL:-}" ]; then
 		echo "$ACCEL"
 		return
@@ -165,7 +191,9 @@ begun=$(date +%s)
 # shellcheck disable=SC2086
 qemu "$accel" "$seconds" "$OUT" "$OUT/initramfs" "$args" $disk $extra || true
 took=$(($(date +%s) - begun))
-echo "# $KERNEL under $accel, $cpus CPUs, $mib MiB on 2 nodes: $took s"
+nodes=' on 2 nodes'
+[ -z "$KARCH" ] || nodes=
+echo "# $KERNEL under $accel, $cpus CPUs, $mib MiB$nodes: $took s"
 
 if ! "$LAB/splat.awk" "$OUT/console" >"$OUT/splats"; then
 	say "the kernel complained:"

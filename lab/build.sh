@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # lab/build.sh debug-6.12 | kcsan-7.3 | bare-BASE | unpatched-BASE |
-#	objects-BASE | objects-ARCH-BASE [MAKE ARG...]
+#	objects-BASE | objects-ARCH-BASE | arch-ARCH-BASE [MAKE ARG...]
 #
 # Build a kernel with our files in its tree, and print its object directory:
 # tinyconfig, then lab/kconfig/x86.config and the fragment that the name begins
@@ -11,7 +11,8 @@
 # from the source as it comes. objects-BASE is for a tree in KTREE: only mm/, lib/,
 # samples/ and drivers/vhost/ are compiled, and a warning is an error.
 # objects-ARCH-BASE is for another architecture (lab/arch.sh): lab/kconfig/arch.config
-# and arch-ARCH.config, and only our files and vhost are compiled.
+# and arch-ARCH.config, and only our files and vhost are compiled. arch-ARCH-BASE is
+# a kernel of one that can be booted, with boot.config and boot-ARCH.config as well.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
@@ -25,7 +26,8 @@ arch "$(arch_of "$name")"
 machine=$LAB/kconfig/x86.config
 flavour=$LAB/kconfig/${name%-*}.config
 unpatched=
-goals="bzImage modules"
+boot=
+goals="${IMAGE##*/} modules"
 case ${name%-*} in
 unpatched)
 	flavour=$LAB/kconfig/bare.config
@@ -35,14 +37,22 @@ objects)
 	# Nobody's Makefile has vhost's test device.
 	goals="mm/ lib/ samples/ drivers/vhost/ drivers/vhost/test.o"
 	;;
-objects-*)
-	need "gcc-${CROSS%-}"
+objects-*|arch-*)
 	machine=$LAB/kconfig/arch.config
 	flavour=$LAB/kconfig/arch-$KARCH.config
 	;;
 esac
+case $name in
+arch-*)
+	[ -n "$IMAGE" ] || die "$KARCH is only compiled for"
+	boot=$LAB/kconfig/boot
+	;;
+esac
 [ -f "$flavour" ] || die "no $flavour"
 need_build
+# A list on purpose.
+# shellcheck disable=SC2086
+need $CROSS_PACKAGES
 if [ -n "$unpatched" ]; then
 	tree=$("$LAB/fetch.sh" "src-$base")
 else
@@ -69,7 +79,8 @@ if [ -n "$unpatched" ]; then
 elif [ -n "${KTREE:-}" ]; then
 	known_to "$tree" "$machine" "$flavour" "$LAB/kconfig/upstream.config"
 else
-	cat "$machine" "$flavour"
+	cat "$machine" "$flavour" \
+		${boot:+"$boot.config" "$boot-$KARCH.config"}
 fi >"$out/fragment"
 # Configured anew only if the fragments or the tree's Kconfig files say so:
 # otherwise nothing would be left for make to skip.
@@ -107,7 +118,9 @@ our_objects() {
 	END
 }
 
-[ -z "$KARCH" ] || goals=$(our_objects)
+case $name in
+objects-*-*) goals=$(our_objects) ;;
+esac
 say "building $name (minutes, if it is the first time)"
 # A list on purpose.
 # shellcheck disable=SC2086

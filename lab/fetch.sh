@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/fetch.sh src-6.12 | src-7.3 | stock | herd
+# lab/fetch.sh src-6.12 | src-7.3 | stock | herd | busybox-ARCHITECTURE
 #
 # Fetch one thing from Debian's archive into the cache, unless it is there, and
 # print its path. Nothing but tools is ever installed: packages are unpacked
@@ -12,6 +12,8 @@
 . "$(dirname "$0")/env.sh"
 
 TMP=$CACHE/.fetch.$$
+# Set where packages are not for this machine's architecture.
+FOREIGN=
 trap 'rm -rf "$TMP"' EXIT
 trap 'exit 1' HUP INT TERM
 
@@ -37,13 +39,16 @@ private_apt() {
 		-o Dir::State::Lists="$APT/lists" \
 		-o Dir::Cache::Archives="$APT/archives" \
 		-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= \
-		-o APT::Sandbox::User= "$@"
+		-o APT::Sandbox::User= \
+		${FOREIGN:+-o APT::Architecture="$FOREIGN"} \
+		${FOREIGN:+-o APT::Architectures="$FOREIGN"} \
+		${FOREIGN:+-o Dir::State::status=/dev/null} "$@"
 }
 
 # Each fetcher has a root of its own: what it needs no more is not downloaded,
 # and two may run at once.
 private_root() {
-	APT=$CACHE/apt/$1
+	APT=$CACHE/apt/$1${FOREIGN:+-$FOREIGN}
 	mkdir -p "$APT/lists/partial" "$APT/archives/partial"
 	site=$(mirror)
 	[ -n "$site" ] || die "no Debian mirror among apt's index targets"
@@ -161,10 +166,25 @@ fetch_herd() {
 	echo "$CACHE/herd"
 }
 
+# Debian 12 has none for riscv64. Static: it needs nothing else.
+fetch_busybox() {
+	FOREIGN=$1
+	locked "busybox-$1"
+	if [ ! -d "$CACHE/busybox/$1" ]; then
+		private_root trixie
+		download private_apt busybox-static
+		mkdir -p "$TMP/out"
+		dpkg-deb -x "$CACHE/deb/$DEBS" "$TMP/out"
+		publish "busybox/$1"
+	fi
+	echo "$CACHE/busybox/$1/usr/bin/busybox"
+}
+
 [ "$(uname -m)" = x86_64 ] || die "the lab runs on x86-64 only"
 case ${1:-} in
 src-*) fetch_src "${1#src-}" ;;
 stock) need kmod xz-utils; fetch_stock ;;
 herd) fetch_herd ;;
-*) die "usage: lab/fetch.sh src-6.12|src-7.3|stock|herd" ;;
+busybox-*) fetch_busybox "${1#busybox-}" ;;
+*) die "usage: lab/fetch.sh src-6.12|src-7.3|stock|herd|busybox-ARCHITECTURE" ;;
 esac

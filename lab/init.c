@@ -3,9 +3,10 @@
  * PID 1 of the lab's virtual machines: mounts, loads /etc/modules, runs
  * /test.sh, says how it ended, and powers off.
  *
- * The test's stdout is the second serial port, which nothing else writes to;
- * its stderr and the kernel share the first. The last line of the second port
- * is the end marker: without it the machine did not end by itself.
+ * The test's stdout is the second serial port, or what lab.results=DEVICE on the
+ * kernel's command line names where there is no such port: nothing else writes to
+ * it. Its stderr is the kernel's console. The last line of the results is the end
+ * marker: without it the machine did not end by itself.
  *
  * With lab.root=DEVICE on the kernel's command line all this happens on that
  * device's file system; what runs from the initramfs only loads the modules
@@ -145,14 +146,18 @@ static void switch_root(const char *device)
 
 static int open_results(void)
 {
+	const char *results = parameter("lab.results=");
 	struct termios raw;
-	int fd = open(RESULTS, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+	int fd;
 
+	if (!results)
+		results = RESULTS;
+	fd = open(results, O_WRONLY | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0 || tcgetattr(fd, &raw))
-		die(RESULTS);
+		die(results);
 	cfmakeraw(&raw);
 	if (tcsetattr(fd, TCSANOW, &raw))
-		die(RESULTS);
+		die(results);
 	return fd;
 }
 

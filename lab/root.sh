@@ -1,10 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/root.sh -r ROOTDIR [-k KERNEL] [-m MODULE]... [-M MODULE]...
+# lab/root.sh [-a ARCH] -r ROOTDIR [-k KERNEL] [-m MODULE]... [-M MODULE]...
 #             [-b FILE[:PATH]]...
 #
-# Make ROOTDIR a root that lab/boot.sh can pack: the C init, busybox, and
+# Make ROOTDIR a root that lab/boot.sh can pack: the C init, busybox (both for
+# ARCH, one of lab/arch.sh, if it is given), and
 #   -k KERNEL   whose modules are meant: stock (with the test build of ours),
 #               plain (with the ordinary build), or the name of a kernel that
 #               lab/build.sh built. Before -m and -M
@@ -16,6 +17,8 @@
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
+# shellcheck source=lab/arch.sh
+. "$LAB/arch.sh"
 
 ROOT=
 MODROOT=
@@ -23,6 +26,8 @@ RELEASE=
 
 base_root() {
 	need busybox-static gcc libc6-dev kmod xz-utils
+	busybox=$(command -v busybox)
+	[ -z "$DEBARCH" ] || busybox=$("$LAB/fetch.sh" "busybox-$DEBARCH")
 	mkdir -p "$ROOT/usr/bin" "$ROOT/usr/lib" "$ROOT/usr/lib64" \
 		"$ROOT/etc" "$ROOT/root" "$ROOT/proc" "$ROOT/sys" \
 		"$ROOT/dev" "$ROOT/tmp" "$ROOT/run" "$ROOT/var" "$ROOT/mnt"
@@ -32,12 +37,13 @@ base_root() {
 	ln -sfn usr/lib "$ROOT/lib"
 	ln -sfn usr/lib64 "$ROOT/lib64"
 	ln -sfn ../run "$ROOT/var/run"
-	cp "$(command -v busybox)" "$ROOT/usr/bin/busybox"
-	for applet in $("$ROOT/usr/bin/busybox" --list); do
+	cp "$busybox" "$ROOT/usr/bin/busybox"
+	# As many as ours has: the other may not run here.
+	for applet in $(busybox --list); do
 		[ -e "$ROOT/usr/bin/$applet" ] ||
 			ln -s busybox "$ROOT/usr/bin/$applet"
 	done
-	gcc -static -Os -Wall -Wextra -o "$ROOT/init" "$LAB/init.c"
+	"${CROSS}gcc" -static -Os -Wall -Wextra -o "$ROOT/init" "$LAB/init.c"
 	[ -f "$ROOT/etc/passwd" ] || {
 		echo root:x:0:0:root:/root:/bin/sh >"$ROOT/etc/passwd"
 		echo root:x:0: >"$ROOT/etc/group"
@@ -116,8 +122,15 @@ add_file() {
 	done
 }
 
-while getopts r:k:m:M:b: option; do
+arch ''
+while getopts a:r:k:m:M:b: option; do
 	case $option in
+	a)
+		arch "$OPTARG"
+		# A list on purpose.
+		# shellcheck disable=SC2086
+		need $CROSS_PACKAGES
+		;;
 	r)
 		mkdir -p "$OPTARG"
 		ROOT=$(cd "$OPTARG" && pwd)

@@ -34,11 +34,13 @@ programs() {
 	return $bad
 }
 
-modprobe -a test_mmu_range_mirror test_mmu_mirror_tlb || failed=1
 # A test that cannot load its module skips, and here that would be a mistake.
-for module in mirror_shadow mirror_window; do
+while read -r module; do
+	modprobe "$module" || failed=1
+done </etc/devices
+while read -r module; do
 	{ modprobe "$module" && rmmod "$module"; } || failed=1
-done
+done </etc/samples
 if [ "$times" = 1 ]; then
 	kunit
 	programs || failed=1

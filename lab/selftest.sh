@@ -1,29 +1,35 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/selftest.sh stock|debug-6.12|kcsan-7.3 [TIMES [PROGRAM ARGUMENT...]]
+# lab/selftest.sh stock|debug-6.12|kcsan-7.3|arch-ARCH-BASE
+#	[TIMES [PROGRAM ARGUMENT...]]
 #
 # Build our kselftests the way the kernel's tree builds them, boot the kernel
 # with our modules, run the tests there (lab/selftest-vm.sh) and print their
 # KTAP; with TIMES beyond one, that often, one KTAP line a round, and of the
 # tests only the races. With PROGRAM, of one set (mm/mmu_range_mirror), just that
 # one, with arguments of kselftest_harness. MINUTES is how long that takes beyond
-# what a program takes; it then runs on ext4. TIER names the logs.
+# what a program takes; it then runs on ext4. TIER names the logs, MIB is the
+# machine's memory, ARGS are for the kernel.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
+# shellcheck source=lab/arch.sh
+. "$LAB/arch.sh"
 
-kernel=${1:?usage: lab/selftest.sh stock|debug-6.12|kcsan-7.3 [times]}
+kernel=${1:?usage: lab/selftest.sh stock|debug-6.12|kcsan-7.3|arch-... [times]}
+arch "$(arch_of "$kernel")"
 times=${2:-1}
 shift $(($# < 2 ? $# : 2))
-modules=
+modules="-m zram -m loop -m ext4 -m hwpoison_inject -m vhost_vsock"
+files="-b modprobe -b mkfs.ext4 -b /etc/mke2fs.conf -b mkfs.xfs"
 # What takes minutes where it is emulated, with KASAN or KCSAN.
 left_out="-e writeback -e fuzz"
 case $kernel in
 stock)
 	base=6.12
 	# The others have no xfs.
-	modules="-m xfs -m vhost_scsi -m target_core_mod"
+	modules="$modules -m xfs -m vhost_scsi -m target_core_mod"
 	left_out='-e ^$'
 	seconds=800
 	"$LAB/modules.sh" stock >/dev/null
@@ -40,7 +46,7 @@ case $kernel in
 # Its lockdep knows a cycle of vhost_scsi's mutexes and configfs', whoever uses
 # them.
 debug-*) left_out="$left_out -e scsi" ;;
-kcsan-*) modules="-m vhost_scsi -m target_core_mod" ;;
+kcsan-*) modules="$modules -m vhost_scsi -m target_core_mod" ;;
 esac
 [ $# = 0 ] || seconds=$((seconds / 2 + ${MINUTES:-0} * 60))
 # The rounds after the first are of a machine that is up.
@@ -57,13 +63,31 @@ mm/mmu_range_mirror vhost/dirty_log vhost/ring_fuzz vhost/ring_mirror
 vhost/scsi vhost/watch"
 # What they run, and is no test.
 tools="vhost/mirrorstat"
-headers=$CACHE/build/headers-$base
-tests=$CACHE/build/selftests-$base
+# Those that stay loaded, and those that only can be.
+devices="test_mmu_range_mirror test_mmu_mirror_tlb"
+samples="mirror_shadow mirror_window"
+if [ -n "$KARCH" ]; then
+	# With nothing of Debian's but busybox, and nothing on a disk.
+	programs="mm/mmu_range_mirror vhost/ring_mirror"
+	tools=
+	modules=
+	files=
+	if grep -q ^CONFIG_64BIT=y "$CACHE/build/$kernel/.config"; then
+		programs="mm/mmu_mirror_samples mm/mmu_mirror_tlb $programs"
+	else
+		devices=test_mmu_range_mirror
+		samples=
+	fi
+fi
+headers=$CACHE/build/headers-$base${KARCH:+-$KARCH}
+tests=$CACHE/build/selftests-$base${KARCH:+-$KARCH}
 mkdir -p "$headers" "$tests/mm" "$tests/vhost"
 build() {
-	make -C "$tree" O="$headers" headers || return 1
+	make -C "$tree" O="$headers" ${KARCH:+ARCH="$KARCH"} headers ||
+		return 1
 	for program in $programs $tools; do
 		make -C "$tree/tools/testing/selftests/${program%/*}" \
+			${KARCH:+ARCH="$KARCH" CROSS_COMPILE="$CROSS"} \
 			OUTPUT="$tests/${program%/*}" LDFLAGS=-static \
 			KHDR_INCLUDES="-isystem $headers/usr/include" \
 			"$tests/$program" || return 1
@@ -77,21 +101,19 @@ build >"$out/build.log" 2>&1 || {
 need e2fsprogs xfsprogs
 root=$out/root
 rm -rf "$root"
-# $modules is words on purpose.
-# shellcheck disable=SC2086
-"$LAB/root.sh" -r "$root" -k "$kernel" -b modprobe \
-	-b mkfs.ext4 -b /etc/mke2fs.conf -b mkfs.xfs \
-	-m zram -m loop -m ext4 $modules \
-	-m mmu_range_mirror -m test_mmu_range_mirror -m test_mmu_mirror_tlb \
-	-m mirror_shadow -m mirror_window \
-	-m hwpoison_inject \
-	-m tun -m vhost_net -m vhost_vsock
+# Lists on purpose.
+# shellcheck disable=SC2046,SC2086
+"$LAB/root.sh" ${KARCH:+-a "$KARCH"} -r "$root" -k "$kernel" $files \
+	$(printf -- '-m %s ' mmu_range_mirror $devices $samples tun vhost_net) \
+	$modules
 for program in $programs $tools; do
 	mkdir -p "$root/selftests/${program%/*}"
 	cp "$tests/$program" "$root/selftests/$program"
 done
 cp "$LAB/selftest-vm.sh" "$root/test.sh"
 echo "$times" >"$root/etc/times"
+echo "$devices" | tr ' ' '\n' >"$root/etc/devices"
+echo "$samples" | tr -s ' ' '\n' | sed '/^$/d' >"$root/etc/samples"
 # Chance has a part only in what several tasks do at once, and none where they
 # are stopped at injection points.
 if [ $# -gt 0 ]; then
@@ -107,7 +129,7 @@ fi >"$root/etc/programs"
 
 status=0
 "$LAB/boot.sh" -k "$kernel" -r "$root" -o "$out" -t "$seconds" \
-	${MINUTES:+-i ext4} || status=$?
+	${MIB:+-m "$MIB"} ${ARGS:+-a "$ARGS"} ${MINUTES:+-i ext4} || status=$?
 cat "$out/results" 2>/dev/null || true
 printf 'TAP version 13\n1..1\n'
 case $status in
