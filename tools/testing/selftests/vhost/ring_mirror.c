@@ -19,6 +19,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -573,7 +574,7 @@ static pid_t fork_child(struct client *c, int *to_child)
 	char byte;
 	pid_t pid;
 
-	if (pipe(fds))
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds))
 		return -1;
 	pid = fork();
 	if (!pid) {
@@ -581,7 +582,7 @@ static pid_t fork_child(struct client *c, int *to_child)
 		close(fds[1]);
 		for (int q = 0; q < NR_QUEUES; q++)
 			memcpy(before[q], c->queue[q].part[USED], PART_ROOM);
-		if (read(fds[0], &byte, 1))
+		if (write(fds[0], "", 1) != 1 || read(fds[0], &byte, 1))
 			_exit(1);
 		for (int q = 0; q < NR_QUEUES; q++)
 			if (memcmp(before[q], c->queue[q].part[USED],
@@ -590,22 +591,34 @@ static pid_t fork_child(struct client *c, int *to_child)
 		_exit(0);
 	}
 	close(fds[0]);
+	if (pid > 0 && read(fds[1], &byte, 1) != 1)
+		return -1;
 	*to_child = fds[1];
 	return pid;
+}
+
+/* Otherwise the worker would write what it wrote there a round ago. */
+static void change_used_rings(struct client *c)
+{
+	for (int q = 0; q < NR_QUEUES; q++) {
+		struct vring_used *used = c->queue[q].part[USED];
+
+		for (unsigned int i = 0; i < c->num; i++)
+			used->ring[i].len = ~used->ring[i].len;
+	}
 }
 
 static bool used_rings_are_mapped(void)
 {
 	for (int q = 0; q < NR_QUEUES; q++)
-		if (stats_number(getpid(), q, USED, " mapped=") !=
-		    stats_number(getpid(), q, USED, " pages="))
+		if (!stats_number(getpid(), q, USED, " mapped="))
 			return false;
 	return true;
 }
 
 /*
- * Until the windows have all pages of the used rings again, most of them without
- * a write to them by the worker.
+ * The fork took all pages. Go on until a fill brought back what it could, and
+ * the worker has written to few of them.
  */
 static int map_used_rings(struct client *c)
 {
@@ -637,13 +650,16 @@ TEST_F_TIMEOUT(plain, rings_are_copied_after_fork, TIMEOUT)
 		int to_child, status;
 		pid_t pid;
 
+		ASSERT_EQ(0, client_settle(c));
+		change_used_rings(c);
 		/* With packets under way. */
 		ASSERT_EQ(0, client_send(c, BATCH));
 		pid = fork_child(c, &to_child);
 		ASSERT_LT(0, pid);
 		ASSERT_EQ(0, client_sent(c, BATCH));
 		ASSERT_EQ(0, map_used_rings(c));
-		ASSERT_EQ(0, client_round(c, c->num));
+		/* Onto another page of the used rings. */
+		ASSERT_EQ(0, client_round(c, c->num / 2));
 		close(to_child);
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
 		ASSERT_EQ(0, status);
