@@ -10,6 +10,8 @@
 . /etc/mm.conf
 
 echo 0 >/proc/sys/kernel/numa_balancing
+# ksm_tests waits for two scans, and means that each looks at each page.
+echo 0 >/sys/kernel/mm/ksm/smart_scan
 # What run_vmtests.sh expects of a machine.
 mkdir -p /dev/hugepages /mnt/huge /dev/shm
 # Words.
