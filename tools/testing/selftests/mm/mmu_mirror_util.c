@@ -5,11 +5,13 @@
  * devices is here.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/const.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/swap.h>
 #include <sys/syscall.h>
@@ -245,6 +247,33 @@ unsigned long first_high_pfn(void)
 	}
 	fclose(file);
 	return pfn;
+}
+
+static bool is_last_page(char *page)
+{
+	void *addr = mmap(page, page_size, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+			  0);
+
+	if (addr != MAP_FAILED)
+		munmap(addr, page_size);
+	return addr == page || (addr == MAP_FAILED && errno == EEXIST);
+}
+
+char *user_end(void)
+{
+	int bit = 8 * sizeof(long);
+
+	while (--bit > 0) {
+		char *end = (char *)_BITUL(bit);
+
+		if (is_last_page(end - page_size))
+			return end;
+		/* Some leave a page between them and the kernel. */
+		if (is_last_page(end - 2 * page_size))
+			return end - page_size;
+	}
+	return NULL;
 }
 
 uintptr_t tag_addresses(void)

@@ -76,6 +76,8 @@ uint64_t page_bits(const void *addr);
 uint64_t page_pfn(const void *addr);
 unsigned long first_high_pfn(void);
 
+/* Where the addresses of programs end. */
+char *user_end(void);
 /* Have this thread's addresses take a tag: the bits of one, or 0. */
 uintptr_t tag_addresses(void);
 
