@@ -46,7 +46,7 @@ help:
 	@echo '  check-matrix   guests: two, paused, migrated, killed; CASES="..."  10 min'
 	@echo '  check-series   each commit of the series, built   8 min; 22 the first time'
 	@echo '  check-pfncache KVM on windows: its selftests     3 min; 10 the first time'
-	@echo '  check-arch     our files and vhost, compiled for 8 architectures'
+	@echo '  check-arch     8 architectures compiled; arm64, riscv64, i386 booted'
 	@echo
 	@echo '  clean          remove what was built (not what was downloaded)'
 	@echo
