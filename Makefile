@@ -27,7 +27,7 @@ help:
 	@echo '  series         the upstream series for "git am" on 7.3; BASE=6.12      10 s'
 	@echo
 	@echo 'Tests (the last line is "N passed, N failed")'
-	@echo '  check          all tiers but the long ones           22 min; 54 the first time'
+	@echo '  check          all tiers but the long ones           22 min; 57 the first time'
 	@echo '  check-lab      the harness itself                               1 min'
 	@echo '  check-static   sources: checkpatch, sparse, docs, coccinelle    2 min'
 	@echo '  check-litmus   the section guard against the memory model       1 min'
@@ -41,7 +41,7 @@ help:
 	@echo '  check-fuzz     hostile users of vhost, for MINUTES (30)        35 min'
 	@echo '  check-repeat   the races of check-debug, N times (N=200)        1 hour'
 	@echo '  check-package  the package in a new Debian 12 and 13           30 min'
-	@echo "  check-mm       the kernel's own tests of mm, virtio; all mirrored  25 min"
+	@echo "  check-mm       the kernel's own tests of mm, virtio; all mirrored  15 min"
 	@echo '  check-soak     rings and windows, disturbed (MINUTES=25)      30 min'
 	@echo '  check-matrix   guests: two, paused, migrated, killed; CASES="..."  10 min'
 	@echo '  check-series   each commit of the series, built   8 min; 22 the first time'
