@@ -611,7 +611,7 @@ static void change_used_rings(struct client *c)
 static bool used_rings_are_mapped(void)
 {
 	for (int q = 0; q < NR_QUEUES; q++)
-		if (!stats_number(getpid(), q, USED, " mapped="))
+		if (stats_number(getpid(), q, USED, " mapped=") < 1)
 			return false;
 	return true;
 }
