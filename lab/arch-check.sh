@@ -11,7 +11,10 @@
 . "$(dirname "$0")/env.sh"
 # shellcheck source=lab/arch.sh
 . "$LAB/arch.sh"
+# shellcheck source=lab/ktap.sh
+. "$LAB/ktap.sh"
 
+subject=arch
 tier=${TIER:-arch}
 # A list on purpose.
 # shellcheck disable=SC2086
@@ -25,18 +28,6 @@ compiles() {
 	"$LAB/build.sh" "$1" W=1 >/dev/null || return 1
 	! grep -E '(warning|error):' "$build/build.log" |
 		grep -E 'mirror|drivers/vhost/' >&2
-}
-
-failed=
-count=0
-result() {
-	count=$((count + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $count arch: $2"
-	else
-		echo "not ok $count arch: $2"
-		failed=yes
-	fi
 }
 
 printf 'TAP version 13\n1..%s\n' $((2 * $#))

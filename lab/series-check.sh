@@ -10,6 +10,8 @@
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
+# shellcheck source=lab/ktap.sh
+. "$LAB/ktap.sh"
 
 if [ $# -eq 0 ]; then
 	if [ -z "${KSRC:-}" ]; then
@@ -36,27 +38,14 @@ checkpatch=$("$LAB/fetch.sh" src-7.3)/scripts/checkpatch.pl
 # in, and new files get their maintainers in the commit of the documentation.
 NOT_HEEDED=MISSING_SIGN_OFF,UNKNOWN_COMMIT_ID,FILE_PATH_CHANGES
 
-count=0
-failed=
-# result STATUS TEXT
-result() {
-	count=$((count + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $count series: $base: $2"
-	else
-		echo "not ok $count series: $base: $2"
-		failed=yes
-	fi
-}
-
-# Programs have no READ_ONCE() and no BIT(), 6.12 has no kmalloc_obj(), and the
-# kernel's trace headers have a style of their own.
+# Programs have no READ_ONCE(), 6.12 has no kmalloc_obj(), and the kernel's trace
+# headers have a style of their own.
 complaints() {
 	allow=$NOT_HEEDED
 	[ "$base" != 6.12 ] || allow=$allow,ALLOC_WITH_SIZEOF,ALLOC_WITH_MULTIPLY
 	(cd "$tree" && perl "$checkpatch" --no-tree --strict --terse --showfile \
 		--no-summary --show-types --ignore "$allow" "$1" 2>&1) |
-		grep -Ev 'tools/.*:(VOLATILE|BIT_MACRO):' |
+		grep -Ev 'tools/.*:VOLATILE:' |
 		grep -Ev '^include/trace/.*:(PARENTHESIS_ALIGNMENT|OPEN_ENDED_LINE):' ||
 		true
 }
@@ -173,6 +162,7 @@ check_base() {
 
 printf 'TAP version 13\n'
 for base in "$@"; do
+	subject="series: $base"
 	check_base
 done
 echo "1..$count"
