@@ -6,6 +6,7 @@
 # Run tiers one after another, whatever becomes of each, and end with the sum.
 # A tier prints KTAP; what it prints is kept as build/check-<tier>/ktap in the
 # cache, next to its other logs, and a tier that dies is a failed test in it.
+# Those of the last run that failed are kept in build/failed-<tier>.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
@@ -42,6 +43,10 @@ list=
 for tier in "$@"; do
 	dir=$CACHE/build/check-$tier
 	locked "check-$tier"
+	if [ "$(cat "$dir/status" 2>/dev/null || echo 0)" != 0 ]; then
+		rm -rf "$CACHE/build/failed-$tier"
+		mv "$dir" "$CACHE/build/failed-$tier"
+	fi
 	rm -rf "$dir"
 	mkdir -p "$dir"
 	list="$list $dir/ktap"

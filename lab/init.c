@@ -245,6 +245,8 @@ int main(int argc, char **argv)
 	report_leaks();
 	if (failed && !status)
 		status = 1;
+	if (failed)
+		dprintf(results, "# lab: failed: a module of /etc/modules\n");
 	dprintf(results, "# lab: exit status %d\n", status);
 	tcdrain(results);
 	sync();

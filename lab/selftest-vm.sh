@@ -7,43 +7,49 @@
 times=$(cat /etc/times)
 failed=0
 
+# Whatever fails the run is named in its results.
+failure() {
+	echo "# lab: failed: $*"
+	failed=1
+}
+
 # What KUnit has found at boot, if it is in this kernel.
 kunit() {
 	for results in /sys/kernel/debug/kunit/mmu_*/results; do
 		[ -f "$results" ] || continue
 		cat "$results"
-		! grep -q '^not ok' "$results" || failed=1
+		! grep -q '^not ok' "$results" || failure "$results"
 	done
 }
 
 # What a program says about a failure goes to stderr, and belongs to its KTAP.
 # 4 is kselftest's "skipped": it says why itself.
 programs() {
-	bad=0
 	while read -r program arguments; do
 		cd "/selftests/${program%/*}" || return 1
 		echo "lab: $program" >/dev/kmsg
 		# $arguments is words on purpose.
 		# shellcheck disable=SC2086
 		"/selftests/$program" $arguments 2>&1 </dev/null
-		case $? in
+		status=$?
+		case $status in
 		0|4) ;;
-		*) bad=1 ;;
+		*) failure "$program ended with status $status" ;;
 		esac
 	done </etc/programs
-	return $bad
+	return $failed
 }
 
 # A test that cannot load its module skips, and here that would be a mistake.
 while read -r module; do
-	modprobe "$module" || failed=1
+	modprobe "$module" || failure "modprobe $module"
 done </etc/devices
 while read -r module; do
-	{ modprobe "$module" && rmmod "$module"; } || failed=1
+	{ modprobe "$module" && rmmod "$module"; } || failure "sample $module"
 done </etc/samples
 if [ "$times" = 1 ]; then
 	kunit
-	programs || failed=1
+	programs
 	exit $failed
 fi
 

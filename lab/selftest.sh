@@ -134,7 +134,10 @@ cat "$out/results" 2>/dev/null || true
 printf 'TAP version 13\n1..1\n'
 case $status in
 0) echo "ok 1 $kernel: ended by itself, without a complaint" ;;
-1) echo "not ok 1 $kernel: a test program failed" ;;
+1)
+	why=$(sed -n 's/^# lab: failed: //p' "$out/results" | paste -sd,)
+	echo "not ok 1 $kernel: ${why:-it did not say why}"
+	;;
 2) echo "not ok 1 $kernel: the kernel complained" ;;
 *) echo "not ok 1 $kernel: did not end in $seconds s" ;;
 esac
