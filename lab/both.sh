@@ -10,26 +10,19 @@
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
+# shellcheck source=lab/ktap.sh
+. "$LAB/ktap.sh"
 
+subject=build
 out=$CACHE/build/check-build
 mkdir -p "$out"
-failed=
-
-result() {
-	if [ "$2" = 0 ]; then
-		echo "ok $1 build: $3"
-	else
-		echo "not ok $1 build: $3"
-		failed=yes
-	fi
-}
 
 printf 'TAP version 13\n1..2\n'
 status=0
 "$LAB/build.sh" kcsan-7.3 >/dev/null || status=$?
-result 1 "$status" "7.3 in tree, with strict KCSAN"
+result "$status" "7.3 in tree, with strict KCSAN"
 
-[ -z "$failed" ] || { result 2 1 "no warnings, for want of a build"; exit 1; }
+[ -z "$failed" ] || { result 1 "no warnings, for want of a build"; exit 1; }
 
 status=0
 rm -rf "$CACHE/build/warn-7.3"
@@ -37,7 +30,7 @@ rm -rf "$CACHE/build/warn-7.3"
 grep -E '(warning|error):' "$CACHE/build/warn-7.3/build.log" \
 	>"$out/warnings" || true
 ! grep -E 'mirror|drivers/vhost/' "$out/warnings" >&2 || status=1
-result 2 "$status" "no warning on 7.3 from W=1"
+result "$status" "no warning on 7.3 from W=1"
 
 "$LAB/selftest.sh" kcsan-7.3
 [ -z "$failed" ]

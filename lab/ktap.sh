@@ -17,3 +17,14 @@ result() {
 		failed=yes
 	fi
 }
+
+# result_of TEXT COMMAND...: the command's status.
+result_of() {
+	text=$1
+	shift
+	if "$@"; then
+		result 0 "$text"
+	else
+		result 1 "$text"
+	fi
+}

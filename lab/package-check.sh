@@ -9,6 +9,8 @@
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
+# shellcheck source=lab/ktap.sh
+. "$LAB/ktap.sh"
 
 [ $# -gt 0 ] || set -- bookworm trixie
 need debootstrap
@@ -74,41 +76,27 @@ build() {
 	cp "$out"/mmu-range-mirror-dkms_"$1"_all.deb "$root/tmp/"
 }
 
-result() {
-	n=$((n + 1))
-	if "$@"; then
-		echo "ok $n $suite: $title"
-	else
-		echo "not ok $n $suite: $title"
-		say "see $log"
-	fi
-}
-
 check_suite() {
-	title="installs beside two kernels"
 	old=$(releases | tail -n 3 | head -n 1)
 	middle=$(releases | tail -n 2 | head -n 1)
 	new=$(releases | tail -n 1)
 	install "linux-headers-$old" "linux-image-$old-unsigned" \
 		"linux-headers-$middle" "linux-image-$middle-unsigned" || true
 	install /tmp/mmu-range-mirror-dkms_0.1_all.deb || true
-	result ours "$old"
-	result ours "$middle"
+	result_of "installs beside a kernel" ours "$old"
+	result_of "and a second one" ours "$middle"
 
-	title="builds for a kernel that comes later"
 	install "linux-headers-$new" "linux-image-$new-unsigned" || true
-	result ours "$new"
+	result_of "builds for a kernel that comes later" ours "$new"
 
-	title="refuses a kernel that it was not checked on"
-	result refuses 6.1.0-1-amd64
+	result_of "refuses a kernel that it was not checked on" \
+		refuses 6.1.0-1-amd64
 
-	title="is upgraded"
 	install /tmp/mmu-range-mirror-dkms_0.2_all.deb || true
-	result upgraded
+	result_of "is upgraded" upgraded
 
-	title="leaves the stock modules when it is removed"
 	inside apt-get -y remove mmu-range-mirror-dkms >>"$log" 2>&1 || true
-	result stocks "$new"
+	result_of "leaves the stock modules when it is removed" stocks "$new"
 }
 
 refuses() {
@@ -134,8 +122,8 @@ done
 
 echo "KTAP version 1"
 echo "1..$((6 * $#))"
-n=0
 for suite in "$@"; do
+	subject=$suite
 	root=$out/$suite
 	log=$out/$suite.log
 	say "the package in a new $suite"
@@ -146,4 +134,6 @@ for suite in "$@"; do
 	check_suite
 	leave
 	as_root rm -rf --one-file-system "$root"
+	[ -z "$failed" ] || say "see $log"
 done
+[ -z "$failed" ]

@@ -10,7 +10,10 @@
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/../env.sh"
+# shellcheck source=lab/ktap.sh
+. "$LAB/ktap.sh"
 
+subject=pfncache
 PFN=$LAB/pfncache
 out=$CACHE/build/check-pfncache
 mkdir -p "$out"
@@ -78,21 +81,6 @@ END
 	echo "$status" >"$out/$which.status"
 }
 
-count=0
-failed=
-# result WHAT COMMAND...: the command's status is the test's.
-result() {
-	count=$((count + 1))
-	what=$1
-	shift
-	if "$@"; then
-		echo "ok $count pfncache: $what"
-	else
-		echo "not ok $count pfncache: $what"
-		failed=yes
-	fi
-}
-
 # calls WHICH WHEN FUNCTION: how often it had been called by then.
 calls() {
 	awk -v when="$2" -v name="$3" '
@@ -137,31 +125,32 @@ none() {
 judge() {
 	for which in before after; do
 		sed "s/^/# $which: /" "$out/$which/results"
-		result "$which: ends, unloads, and the kernel does not complain" \
+		result_of "$which: ends, unloads, and the kernel does not complain" \
 			ended_well "$which"
 	done
-	result "before: xen_shinfo_test" passed before x86_64/xen_shinfo_test
+	result_of "before: xen_shinfo_test" passed before x86_64/xen_shinfo_test
 	for program in $SELFTESTS; do
-		result "KVM's $program, as before" as_before "$program"
+		result_of "KVM's $program, as before" as_before "$program"
 	done
 	for name in selftest pageout migrate thp memslots pfnmap; do
-		result "before: events: $name" phase_passed before "$name"
-		result "after: events: $name" phase_passed after "$name"
+		result_of "before: events: $name" phase_passed before "$name"
+		result_of "after: events: $name" phase_passed after "$name"
 	done
-	result "after: events: lazyfree" phase_passed after lazyfree
+	result_of "after: events: lazyfree" phase_passed after lazyfree
 	# Of the accesses between start and selftests some found no cache at all.
-	result "after: selftests use the caches" \
+	result_of "after: selftests use the caches" \
 		more kvm_gpc_put selftests start 1000
-	result "after: selftests are invalidated under them" \
+	result_of "after: selftests are invalidated under them" \
 		more window_invalidate disturbed selftests 0
-	result "after: events use the caches" \
+	result_of "after: events use the caches" \
 		more kvm_gpc_put events disturbed 10000
-	result "after: no event takes a lock" none gpc_get_locked events disturbed
-	result "after: events are invalidated" \
+	result_of "after: no event takes a lock" \
+		none gpc_get_locked events disturbed
+	result_of "after: events are invalidated" \
 		more window_invalidate events disturbed 100
-	result "after: and the pages looked up again" \
+	result_of "after: and the pages looked up again" \
 		more mmu_mirror_window_populate events disturbed 100
-	result "after: the lock is taken for what has no struct page" \
+	result_of "after: the lock is taken for what has no struct page" \
 		more gpc_get_locked pfnmap memslots 0
 }
 
