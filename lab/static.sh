@@ -160,6 +160,15 @@ warnings() {
 	grep '^no build' "$out/module-log" || true
 }
 
+# A driver may be built with other symbols of ours than the helper was.
+layout() {
+	awk '/^(struct|union) .*[{]$/ { inside = $0 }
+	/^}/ { inside = "" }
+	/^#[ \t]*(el)?if/ && /CONFIG_/ && inside {
+		print FILENAME ":" FNR ": " inside " " $0
+	}' include/linux/mmu_*.h
+}
+
 docs() {
 	"$LAB/docs.sh" >"$out/docs" 2>&1 || cat "$out/docs"
 }
@@ -239,6 +248,7 @@ check "checkpatch --strict on the patches" checkpatch_patches
 check "kernel-doc" kernel_doc
 module_warnings >"$out/module-log" 2>&1
 check "no warning from W=1 and sparse" warnings
+check "no public structure depends on the configuration" layout
 check "the guard builds in user space" user_space
 check "coccinelle finds what it should, and nothing else" coccinelle_cases
 check "coccicheck" coccicheck
