@@ -10,6 +10,9 @@
 . /etc/mm.conf
 
 echo 0 >/proc/sys/kernel/numa_balancing
+# Some map at 1 GiB, which a heap at a random place above a program that is not
+# position independent takes now and then.
+echo 1 >/proc/sys/kernel/randomize_va_space
 # ksm_tests waits for two scans, and means that each looks at each page.
 echo 0 >/sys/kernel/mm/ksm/smart_scan
 # What run_vmtests.sh expects of a machine.
