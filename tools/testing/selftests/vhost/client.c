@@ -462,8 +462,9 @@ int client_open(struct client *c, const struct client_config *config)
 	c->config = *config;
 	c->num = config->num ?: 256;
 	c->features = config->features | (1ULL << VIRTIO_F_VERSION_1);
+	/* Vhost keeps the rings' addresses as pointers of the kernel. */
 	if (c->features & (1ULL << VIRTIO_F_ACCESS_PLATFORM))
-		c->iova_shift = 1ULL << 32;
+		c->iova_shift = sizeof(long) > 4 ? 1ULL << 32 : 1ULL << 31;
 	c->fd = config->fd ?: open("/dev/vhost-net", O_RDWR);
 	if (c->fd < 0)
 		return fail("/dev/vhost-net");
