@@ -14,7 +14,6 @@
 # shellcheck source=lab/ktap.sh
 . "$LAB/ktap.sh"
 
-subject=arch
 tier=${TIER:-arch}
 # A list on purpose.
 # shellcheck disable=SC2086
@@ -30,7 +29,7 @@ compiles() {
 		grep -E 'mirror|drivers/vhost/' >&2
 }
 
-printf 'TAP version 13\n1..%s\n' $((2 * $#))
+begin arch $((2 * $#))
 for name in "$@"; do
 	for base in 6.12 7.3; do
 		status=0
@@ -51,8 +50,7 @@ boot() {
 		failed=yes
 	# A list on purpose.
 	# shellcheck disable=SC2086
-	printf 'TAP version 13\n1..%s\n' "$(echo $wanted | wc -w)"
-	count=0
+	begin arch "$(echo $wanted | wc -w)"
 	for test in $wanted; do
 		status=0
 		grep -E "^ *ok [0-9]+ $test( |$)" \

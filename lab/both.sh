@@ -13,11 +13,10 @@
 # shellcheck source=lab/ktap.sh
 . "$LAB/ktap.sh"
 
-subject=build
 out=$CACHE/build/check-build
 mkdir -p "$out"
 
-printf 'TAP version 13\n1..2\n'
+begin build 2
 status=0
 "$LAB/build.sh" kcsan-7.3 >/dev/null || status=$?
 result "$status" "7.3 in tree, with strict KCSAN"

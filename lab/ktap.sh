@@ -1,11 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 #
-# Sourced: a tier's own results, as KTAP. It sets subject, prints the plan, and
-# ends with [ -z "$failed" ].
+# Sourced: a tier's own results, as KTAP. Whoever uses it ends with
+# [ -z "$failed" ].
 
 count=0
 failed=
+
+# begin SUBJECT [PLAN]: a list of results. Without a PLAN it ends with finish.
+begin() {
+	subject=$1
+	count=0
+	echo "TAP version 13"
+	[ $# = 1 ] || echo "1..$2"
+}
+
+# about SUBJECT: what the list's next results are about.
+about() {
+	subject=$1
+}
+
+finish() {
+	echo "1..$count"
+}
 
 # result STATUS TEXT
 result() {

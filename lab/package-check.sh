@@ -120,10 +120,9 @@ for version in 0.1 0.2; do
 		"$out/$version"/debian/*.install
 done
 
-echo "KTAP version 1"
-echo "1..$((6 * $#))"
+begin package $((6 * $#))
 for suite in "$@"; do
-	subject=$suite
+	about "$suite"
 	root=$out/$suite
 	log=$out/$suite.log
 	say "the package in a new $suite"

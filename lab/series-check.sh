@@ -160,10 +160,10 @@ check_base() {
 	result "$status" "every new file has a maintainer"
 }
 
-printf 'TAP version 13\n'
+begin series
 for base in "$@"; do
-	subject="series: $base"
+	about "series: $base"
 	check_base
 done
-echo "1..$count"
+finish
 [ -z "$failed" ]

@@ -13,7 +13,6 @@
 # shellcheck source=lab/ktap.sh
 . "$LAB/ktap.sh"
 
-subject=pfncache
 PFN=$LAB/pfncache
 out=$CACHE/build/check-pfncache
 mkdir -p "$out"
@@ -154,7 +153,7 @@ judge() {
 		more gpc_get_locked pfnmap memslots 0
 }
 
-printf 'TAP version 13\n'
+begin pfncache
 build_selftests >"$out/build.log" 2>&1 || {
 	grep -E 'error:|No rule|Error' "$out/build.log" >&2
 	die "KVM's selftests do not build; see $out/build.log"
@@ -162,5 +161,5 @@ build_selftests >"$out/build.log" 2>&1 || {
 boot before
 boot after
 judge
-echo "1..$count"
+finish
 [ -z "$failed" ]
