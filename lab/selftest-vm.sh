@@ -26,7 +26,10 @@ kunit() {
 # 4 is kselftest's "skipped": it says why itself.
 programs() {
 	while read -r program arguments; do
-		cd "/selftests/${program%/*}" || return 1
+		cd "/selftests/${program%/*}" || {
+			failure "no ${program%/*}"
+			continue
+		}
 		echo "lab: $program" >/dev/kmsg
 		# $arguments is words on purpose.
 		# shellcheck disable=SC2086

@@ -135,7 +135,7 @@ printf 'TAP version 13\n1..1\n'
 case $status in
 0) echo "ok 1 $kernel: ended by itself, without a complaint" ;;
 1)
-	why=$(sed -n 's/^# lab: failed: //p' "$out/results" | paste -sd,)
+	why=$(sed -n 's/^[# ]*lab: failed: //p' "$out/results" | paste -sd,)
 	echo "not ok 1 $kernel: ${why:-it did not say why}"
 	;;
 2) echo "not ok 1 $kernel: the kernel complained" ;;
