@@ -97,8 +97,9 @@ qemu() {
 	limit=$2
 	dir=$3
 	initrd=$4
-	# Tests switch it off, which would patch the scheduler under an emulator
-	# that now and then runs into a breakpoint that is gone.
+	# What migrates, a test has migrated. To switch it off later, as some tests
+	# do, would patch the scheduler under an emulator that now and then runs
+	# into a breakpoint that is gone.
 	append="console=$CONSOLE panic=-1 oops=panic numa_balancing=disable $5"
 	shift 5
 	case $RESULTS in

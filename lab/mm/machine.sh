@@ -9,7 +9,6 @@
 # shellcheck source=/dev/null
 . /etc/mm.conf
 
-echo 0 >/proc/sys/kernel/numa_balancing
 # Some map at 1 GiB, which a heap at a random place above a program that is not
 # position independent takes now and then.
 echo 1 >/proc/sys/kernel/randomize_va_space

@@ -83,7 +83,6 @@ phase() {
 }
 
 modprobe kvm_amd || exit 1
-echo 0 >/proc/sys/kernel/numa_balancing
 echo 256M >/sys/block/zram0/disksize
 mkswap /dev/zram0 >/dev/null
 swapon /dev/zram0

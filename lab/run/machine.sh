@@ -369,8 +369,6 @@ stop_testpmd() {
 }
 
 [ -e "$STATS" ] || die "no $STATS: vhost is not ours"
-# What migrates is to have been migrated by us.
-echo 0 >/proc/sys/kernel/numa_balancing
 ip link set lo up
 echo 512M >/sys/block/zram0/disksize
 mkswap /dev/zram0 >/dev/null
