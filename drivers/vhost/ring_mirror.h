@@ -416,8 +416,8 @@ vhost_ring_copy_chain(struct vhost_virtqueue *vq,
  *
  * One section for what would take one each. It finds them in windows or is as if
  * it had not been called: an access that falls back does so alone, and is counted
- * and asks for a fill then. The section is as long as the constant says, whatever the guest
- * writes, and nothing of vhost.c's runs in it.
+ * and asks for a fill then. The section is as long as the constant says, whatever
+ * the guest writes, and nothing of vhost.c's runs in it.
  *
  * Context: under vq->mutex.
  * Cost: a section, and three additions.

@@ -189,6 +189,19 @@ bool fail_nth_off(void)
 	return fail_nth(0) && failed;
 }
 
+const char *ksm_on(void)
+{
+	if (access(KSM_DIR "run", W_OK))
+		return "no KSM";
+	/* Not all kernels have all of them. */
+	set(KSM_DIR "use_zero_pages", "0");
+	set(KSM_DIR "advisor_mode", "none");
+	set(KSM_DIR "smart_scan", "0");
+	set(KSM_DIR "sleep_millisecs", "1");
+	set(KSM_DIR "pages_to_scan", "4096");
+	return set(KSM_DIR "run", "1") ? NULL : "KSM does not run";
+}
+
 uint64_t now_ns(void)
 {
 	struct timespec ts;

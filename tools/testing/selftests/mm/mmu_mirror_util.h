@@ -90,6 +90,12 @@ const char *fail_nth_ready(void);
 bool fail_nth(unsigned int nth);
 bool fail_nth_off(void);
 
+/*
+ * Have KSM merge what is equal, soon; why not, or NULL. These are settings, too.
+ */
+#define KSM_DIR		"/sys/kernel/mm/ksm/"
+const char *ksm_on(void);
+
 /* Swap on a zram of our own. Why there is none, or NULL. */
 const char *swap_on(unsigned int mib);
 void swap_off(void);

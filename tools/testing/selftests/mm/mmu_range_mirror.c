@@ -59,7 +59,6 @@
 
 #define LIST		"/sys/kernel/debug/mmu_range_mirror"
 #define THP_DIR		"/sys/kernel/mm/transparent_hugepage/"
-#define KSM_DIR		"/sys/kernel/mm/ksm/"
 
 /* Base pages in a region: more than one batch of any lookup. */
 #define NR_PAGES	96
@@ -1108,18 +1107,15 @@ TEST_F(anonymous, ksm)
 {
 	struct region *r = &self->m.r;
 	size_t npages = region_pages(r);
+	const char *missing;
 	size_t i;
 
-	if (access(KSM_DIR "run", W_OK))
-		SKIP(return, "no KSM");
 	for (i = 0; i < npages; i++)
 		memset(r->addr + i * page_size, 0x5a, page_size);
-	set(KSM_DIR "use_zero_pages", "0");
-	set(KSM_DIR "advisor_mode", "none");
-	set(KSM_DIR "sleep_millisecs", "1");
-	set(KSM_DIR "pages_to_scan", "4096");
 	ASSERT_EQ(0, madvise(r->addr, r->size, MADV_MERGEABLE));
-	ASSERT_TRUE(set(KSM_DIR "run", "1"));
+	missing = ksm_on();
+	if (missing)
+		SKIP(return, "%s", missing);
 	EXPECT_TRUE(eventually(read_number("/proc/self/ksm_merging_pages") >=
 			       (long)npages));
 	EXPECT_LE((long)npages - 1, read_number(KSM_DIR "pages_sharing"));

@@ -671,6 +671,86 @@ TEST_F_TIMEOUT(plain, rings_are_copied_after_fork, TIMEOUT)
 	EXPECT_EQ(0, client_warm_up(c));
 }
 
+FIXTURE(merged)
+{
+	struct client c;
+	char *twin;
+	char *copy;
+	size_t size;
+};
+
+FIXTURE_SETUP(merged)
+{
+	struct client_config config = { .num = MAX_NUM };
+	const char *missing;
+
+	self->size = NR_QUEUES * NR_PARTS * PART_ROOM;
+	self->copy = malloc(self->size);
+	self->twin = mmap(NULL, self->size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->twin);
+	ASSERT_EQ(0, client_open(&self->c, &config));
+	page_size = PAGE;
+	if (madvise(self->twin, self->size, MADV_MERGEABLE) ||
+	    madvise(self->c.mem, self->size, MADV_MERGEABLE))
+		SKIP(return, "no KSM");
+	missing = ksm_on();
+	if (missing)
+		SKIP(return, "%s", missing);
+}
+
+FIXTURE_TEARDOWN(merged)
+{
+	restore(0);
+	client_close(&self->c);
+	munmap(self->twin, self->size);
+	free(self->copy);
+}
+
+static bool is_merged(struct client *c, const char *twin)
+{
+	for (int q = 0; q < NR_QUEUES; q++)
+		for (int p = 0; p < NR_PARTS; p++) {
+			const char *part = c->queue[q].part[p];
+
+			if (page_pfn(part) != page_pfn(twin + (part - c->mem)))
+				return false;
+		}
+	return true;
+}
+
+/*
+ * KSM puts one page in the place of two that are equal: nobody may write to it,
+ * and no reference is in its way. The worker gets a page of its own again when
+ * it writes; the other who had it sees none of that.
+ */
+TEST_F_TIMEOUT(merged, rings_are_merged, TIMEOUT)
+{
+	struct client *c = &self->c;
+	struct stats before, after;
+
+	ASSERT_EQ(0, client_warm_up(c));
+	ASSERT_EQ(0, stats_read(&before, getpid(), ANY, ANY));
+	for (int i = 0; i < ROUNDS; i++) {
+		ASSERT_EQ(0, map_used_rings(c));
+		change_used_rings(c);
+		memcpy(self->twin, c->mem, self->size);
+		memcpy(self->copy, c->mem, self->size);
+		ASSERT_TRUE(eventually(is_merged(c, self->twin)));
+		ASSERT_EQ(0, client_round(c, BATCH));
+		/* Once more, with what a fill found of the merged pages. */
+		ASSERT_EQ(0, map_used_rings(c));
+		ASSERT_EQ(0, client_round(c, c->num / 2));
+		EXPECT_EQ(0, memcmp(self->copy, self->twin, self->size));
+	}
+	ASSERT_EQ(0, stats_read(&after, getpid(), ANY, ANY));
+	/* The used rings, at least, were there to be taken in each round. */
+	EXPECT_LE(ROUNDS * NR_QUEUES, after.drops - before.drops);
+	/* What is written as it was before would be merged again and again. */
+	restore(0);
+	EXPECT_EQ(0, client_warm_up(c));
+}
+
 static void zap_everything(struct disturber *d)
 {
 	/* Shared memory keeps its contents; the page tables do not. */
