@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/mutants.sh [NAME...]
+# lab/mutants.sh [first | NAME...]
 #
-# Apply each small wrong change of lab/mutants.tsv, or those named, to a copy of
-# the repository, run the test that must notice it, and print KTAP: a mutant
+# Apply each small wrong change of lab/mutants.tsv, or those named, or the first
+# of each invariant that takes no virtual machine, to a copy of the repository, run the test that must notice it, and print KTAP: a mutant
 # that it does not notice is a failure. With all mutants, the table of
 # invariants in Documentation has to be that of this run, too. With ALL=1 every
 # test of the suite is run, to see who else notices.
@@ -67,12 +67,15 @@ run() {
 
 need rsync git
 refresh
-grep -v '^#' "$LAB/mutants.tsv" >"$work/list"
-if [ $# -gt 0 ]; then
+grep -v '^#' "$LAB/mutants.tsv" >"$work/all"
+case ${1:-} in
+'') cp "$work/all" "$work/list" ;;
+first) awk -F '\t' '$3 !~ "/" && !seen[$2]++' "$work/all" >"$work/list" ;;
+*)
 	printf '%s\n' "$@" >"$work/names"
-	grep -wFf "$work/names" "$work/list" >"$work/some"
-	mv "$work/some" "$work/list"
-fi
+	grep -wFf "$work/names" "$work/all" >"$work/list"
+	;;
+esac
 
 echo "KTAP version 1"
 cut -f 3 "$work/list" | sed -n 's#^\([a-z_]*/[^ ]*\).*#\1#p' | sort -u \
