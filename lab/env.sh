@@ -15,7 +15,9 @@ REPO=${LAB%/lab}
 CACHE=${MRM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mmu_range_mirror}
 JOBS=${JOBS:-$(nproc)}
 CCACHE_DIR=$CACHE/ccache
-export LAB REPO CACHE JOBS CCACHE_DIR
+# The same tree in another place of the cache compiles to the same.
+CCACHE_BASEDIR=$CACHE
+export LAB REPO CACHE JOBS CCACHE_DIR CCACHE_BASEDIR
 mkdir -p "$CACHE"
 
 # Progress goes to stderr: stdout is for results (KTAP) or a resulting path.
@@ -42,13 +44,19 @@ have_candidate() {
 		grep -q '^  Candidate: [^(]'
 }
 
-update_lists() {
-	say "apt-get update"
-	as_root apt-get -qq update >&2
+# Several tiers may want something of apt at the same time: they queue here rather
+# than fail on its locks.
+apt_alone() {
+	as_root flock -o "$CACHE/.lock-apt" env DEBIAN_FRONTEND=noninteractive \
+		apt-get -qq -o DPkg::Lock::Timeout=600 "$@"
 }
 
-# need PKG...: install what is missing, quietly. Several tiers may want to at
-# the same time; they queue here rather than fail on dpkg's lock.
+update_lists() {
+	say "apt-get update"
+	apt_alone update >&2
+}
+
+# need PKG...: install what is missing, quietly.
 need() {
 	missing=
 	for pkg in "$@"; do
@@ -68,9 +76,8 @@ need() {
 install_missing() {
 	# $missing is a list on purpose.
 	# shellcheck disable=SC2086
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
-		--no-install-recommends -o DPkg::Lock::Timeout=600 \
-		install $missing >"$CACHE/apt-install.log" 2>&1 || {
+	apt_alone -y --no-install-recommends install $missing \
+		>"$CACHE/apt-install.log" 2>&1 || {
 		tail -n 5 "$CACHE/apt-install.log" >&2
 		return 1
 	}
