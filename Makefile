@@ -4,7 +4,7 @@
 # downloads and builds in one cache directory, and can be run by itself; what
 # does the work is in lab/.
 
-TIERS := lab static litmus kunit stock build debug guest
+TIERS := lab static litmus kunit mutants-first stock mm-first build debug guest
 N ?= 200
 
 export N
@@ -32,13 +32,15 @@ help:
 	@echo '  check-static   sources: checkpatch, sparse, docs, coccinelle    2 min'
 	@echo '  check-litmus   the section guard against the memory model       1 min'
 	@echo '  check-kunit    KUnit under UML 7.3: KASAN, lockdep   20 s; 7 min the first time'
+	@echo '  check-mutants-first  a wrong change to each invariant, in UML   4 min'
 	@echo '  check-stock    kselftests on the stock 6.12 kernel              3 min'
+	@echo "  check-mm-first       three of the kernel's own tests of mm      2 min"
 	@echo '  check-build    7.3 with KCSAN, kselftests            5 min; 17 the first time'
 	@echo '  check-debug    6.12 with KASAN, lockdep, kselftests 12 min; 23 the first time'
 	@echo '  check-guest    one nested guest, one client: make run in short  2 min'
 	@echo '  Long:'
-	@echo '  check-mutants  the tests against small wrong changes           30 min'
-	@echo '  check-fuzz     hostile users of vhost, for MINUTES (30)        35 min'
+	@echo '  check-mutants  the tests against all small wrong changes        1 hour'
+	@echo '  check-fuzz     hostile users of vhost, for MINUTES (30)        45 min'
 	@echo '  check-repeat   the races of check-debug, N times (N=200)        1 hour'
 	@echo '  check-package  the package in a new Debian 12 and 13           30 min'
 	@echo "  check-mm       the kernel's own tests of mm, virtio; all mirrored  15 min"
@@ -47,6 +49,7 @@ help:
 	@echo '  check-series   each commit of the series, built   8 min; 22 the first time'
 	@echo '  check-pfncache KVM on windows: its selftests     3 min; 10 the first time'
 	@echo '  check-arch     8 architectures compiled; arm64, riscv64, i386 booted'
+	@echo '                                                  10 min; 30 the first time'
 	@echo
 	@echo '  clean          remove what was built (not what was downloaded)'
 	@echo

@@ -28,7 +28,9 @@ run() {
 	matrix) "$LAB/run/run.sh" matrix ;;
 	soak) "$LAB/run/run.sh" soak ;;
 	mm) "$LAB/mm/mm.sh" ;;
+	mm-first) "$LAB/mm/mm.sh" mdwe mkdirty mremap ;;
 	mutants) "$LAB/mutants.sh" ;;
+	mutants-first) "$LAB/mutants.sh" first ;;
 	fuzz) "$LAB/fuzz.sh" ;;
 	package) "$LAB/package-check.sh" ;;
 	series) "$LAB/series-check.sh" ;;
@@ -38,7 +40,19 @@ run() {
 	esac
 }
 
+# ahead TIER...: build what these boot, with what others leave of the CPUs: the
+# first tiers keep only one busy. A tier waits for a build that is under way.
+ahead() {
+	for tier in "$@"; do
+		case $tier in
+		build) nice -n 19 "$LAB/build.sh" kcsan-7.3 ;;
+		debug) nice -n 19 "$LAB/build.sh" debug-6.12 ;;
+		esac || return
+	done
+}
+
 [ $# -gt 0 ] || die "usage: lab/check.sh TIER..."
+[ $# = 1 ] || ahead "$@" >/dev/null 2>&1 &
 list=
 for tier in "$@"; do
 	dir=$CACHE/build/check-$tier
