@@ -47,7 +47,7 @@ help:
 	@echo '  check-soak     rings and windows, disturbed (MINUTES=25)      30 min'
 	@echo '  check-matrix   guests: two, paused, migrated, killed; CASES="..."  10 min'
 	@echo '  check-series   each commit of the series, built   8 min; 22 the first time'
-	@echo '  check-pfncache KVM on windows: its selftests     3 min; 10 the first time'
+	@echo '  check-pfncache KVM on windows: its selftests     3 min; 15 the first time'
 	@echo '  check-arch     8 architectures compiled; arm64, riscv64, i386 booted'
 	@echo '                                                  10 min; 30 the first time'
 	@echo

@@ -4,9 +4,10 @@
 # lab/pfncache/check.sh
 #
 # KVM's gfn_to_pfn_cache before and after its conversion to windows, on the
-# stock kernel, with KVM of its own source: KVM's selftests, and event channels
-# and runstates whose pages are swapped out, migrated, made huge, copied by fork,
-# and without a struct page. KTAP. KVM in the virtual machine takes TCG.
+# stock kernel, with KVM of its own source, and after it on 7.3 with lockdep and
+# KASAN: KVM's selftests, and event channels and runstates whose pages are swapped
+# out, migrated, made huge, copied by fork, and without a struct page. KTAP. KVM
+# in the virtual machine takes TCG.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/../env.sh"
@@ -24,19 +25,23 @@ need gcc libc6-dev rsync qemu-system-x86 cpio
 SELFTESTS="x86_64/xen_shinfo_test x86_64/xen_vmcall_test x86_64/kvm_clock_test
 x86_64/kvm_pv_test steal_time
 memslot_modification_stress_test:-n:20"
+# What is done to the pages of events, with windows and without.
+PHASES="selftest pageout migrate thp memslots pfnmap"
 # Beyond what the kernel is told that there is: no struct page.
 MEMORY_MIB=2048
 KNOWN_MIB=1792
 PFNMAP=$(((MEMORY_MIB - 64) << 20))
 
+# build_selftests BASE: KVM's own of that kernel, which calls the directory of an
+# architecture by other names since.
 build_selftests() {
-	tree=$("$LAB/fetch.sh" src-6.12)
-	headers=$CACHE/build/headers-6.12
-	tests=$CACHE/build/selftests-kvm
+	tree=$("$LAB/fetch.sh" "src-$1")
+	headers=$CACHE/build/headers-$1
+	tests=$CACHE/build/selftests-kvm-$1
 	mkdir -p "$headers" "$tests"
 	targets=
 	for program in $SELFTESTS; do
-		targets="$targets $tests/${program%%:*}"
+		targets="$targets $tests/$(built_as "$1" "$program")"
 	done
 	# A list on purpose.
 	# shellcheck disable=SC2086
@@ -46,26 +51,52 @@ build_selftests() {
 			KHDR_INCLUDES="-isystem $headers/usr/include" $targets
 }
 
-# boot before|after: what happened in $out/WHICH/results, and in $out/WHICH.status.
+# built_as BASE PROGRAM[:ARGUMENT...]
+built_as() {
+	program=${2%%:*}
+	case $1 in
+	6.12) echo "$program" ;;
+	*) echo "$program" | sed 's#^x86_64/#x86/#' ;;
+	esac
+}
+
+# boot before|after|debug: what happened in $out/WHICH/results, and in
+# $out/WHICH.status.
 boot() {
 	which=$1
-	built=$("$PFN/modules.sh" "$which")
 	root=$out/$which/root
 	rm -rf "${out:?}/$which"
-	"$LAB/root.sh" -r "$root" -k plain -m mmu_range_mirror -m kvm_amd \
+	case $which in
+	debug)
+		kernel=kvm-7.3
+		base=7.3
+		"$LAB/build.sh" "$kernel" >/dev/null
+		seconds=900
+		;;
+	*)
+		kernel=plain
+		base=6.12
+		built=$("$PFN/modules.sh" "$which")
+		seconds=300
+		;;
+	esac
+	"$LAB/root.sh" -r "$root" -k "$kernel" -m mmu_range_mirror -m kvm_amd \
 		-M zram
-	release=$(stock_release)
-	mkdir -p "$root/lib/modules/$release/updates"
-	cp "$built"/*.ko "$root/lib/modules/$release/updates/"
-	depmod -b "$root" "$release"
+	if [ "$kernel" = plain ]; then
+		release=$(stock_release)
+		mkdir -p "$root/lib/modules/$release/updates"
+		cp "$built"/*.ko "$root/lib/modules/$release/updates/"
+		depmod -b "$root" "$release"
+	fi
 	gcc -O2 -Wall -Wextra -static -o "$root/usr/bin/disturb" \
 		"$LAB/run/disturb.c"
 	gcc -O2 -Wall -Wextra -static -pthread -o "$root/usr/bin/events" \
 		"$PFN/events.c"
 	for program in $SELFTESTS; do
+		from=$CACHE/build/selftests-kvm-$base/$(built_as "$base" "$program")
 		program=${program%%:*}
 		mkdir -p "$root/selftests/$(dirname "$program")"
-		cp "$tests/$program" "$root/selftests/$program"
+		cp "$from" "$root/selftests/$program"
 	done
 	install -m 755 "$PFN/vm.sh" "$root/test.sh"
 	cat >"$root/etc/pfncache.conf" <<END
@@ -73,8 +104,9 @@ SELFTESTS="$(echo "$SELFTESTS" | tr '\n' ' ')"
 PFNMAP=$PFNMAP
 END
 	status=0
-	ACCEL=${ACCEL:-tcg} "$LAB/boot.sh" -k plain -r "$root" -o "$out/$which" \
-		-t 300 -m "$MEMORY_MIB" -c EPYC-Rome,+svm,+npt,+invtsc \
+	ACCEL=${ACCEL:-tcg} "$LAB/boot.sh" -k "$kernel" -r "$root" \
+		-o "$out/$which" -t "$seconds" -m "$MEMORY_MIB" \
+		-c EPYC-Rome,+svm,+npt,+invtsc \
 		-a "mem=${KNOWN_MIB}M tsc=reliable no_timer_check" \
 		>&2 || status=$?
 	echo "$status" >"$out/$which.status"
@@ -102,64 +134,74 @@ passed() {
 
 # A selftest that is skipped passes if it is skipped before, too.
 as_before() {
-	[ "$(line before "selftest $1")" = "$(line after "selftest $1")" ] &&
-		line after "selftest $1" | grep -Eq ' [04]$'
+	[ "$(line before "selftest $2")" = "$(line "$1" "selftest $2")" ] &&
+		line "$1" "selftest $2" | grep -Eq ' [04]$'
 }
 
 phase_passed() {
 	line "$1" "phase $2 0" >/dev/null
 }
 
-# more FUNCTION WHEN SINCE LIMIT: calls of it with windows, between the two.
+# more WHICH FUNCTION WHEN SINCE LIMIT: calls of it, between the two.
 more() {
-	n=$(($(calls after "$2" "$1") - $(calls after "$3" "$1")))
-	echo "# $1: $n calls from $3 to $2"
-	[ "$n" -gt "$4" ]
+	n=$(($(calls "$1" "$3" "$2") - $(calls "$1" "$4" "$2")))
+	echo "# $1: $2: $n calls from $4 to $3"
+	[ "$n" -gt "$5" ]
 }
 
 none() {
 	! more "$@" 0
 }
 
+# windows WHICH: what has to be so if caches are windows.
+windows() {
+	for program in $SELFTESTS; do
+		result_of "$1: KVM's $program, as before" as_before "$1" "$program"
+	done
+	for name in $PHASES lazyfree; do
+		result_of "$1: events: $name" phase_passed "$1" "$name"
+	done
+	# Of the accesses between start and selftests some found no cache at all.
+	result_of "$1: selftests use the caches" \
+		more "$1" kvm_gpc_put selftests start 1000
+	result_of "$1: selftests are invalidated under them" \
+		more "$1" window_invalidate disturbed selftests 0
+	result_of "$1: events use the caches" \
+		more "$1" kvm_gpc_put events disturbed 10000
+	result_of "$1: no event takes a lock" \
+		none "$1" gpc_get_locked events disturbed
+	result_of "$1: events are invalidated" \
+		more "$1" window_invalidate events disturbed 100
+	result_of "$1: and the pages looked up again" \
+		more "$1" mmu_mirror_window_populate events disturbed 100
+	result_of "$1: the lock is taken for what has no struct page" \
+		more "$1" gpc_get_locked pfnmap memslots 0
+}
+
 judge() {
-	for which in before after; do
+	for which in before after debug; do
 		sed "s/^/# $which: /" "$out/$which/results"
 		result_of "$which: ends, unloads, and the kernel does not complain" \
 			ended_well "$which"
 	done
 	result_of "before: xen_shinfo_test" passed before x86_64/xen_shinfo_test
-	for program in $SELFTESTS; do
-		result_of "KVM's $program, as before" as_before "$program"
-	done
-	for name in selftest pageout migrate thp memslots pfnmap; do
+	for name in $PHASES; do
 		result_of "before: events: $name" phase_passed before "$name"
-		result_of "after: events: $name" phase_passed after "$name"
 	done
-	result_of "after: events: lazyfree" phase_passed after lazyfree
-	# Of the accesses between start and selftests some found no cache at all.
-	result_of "after: selftests use the caches" \
-		more kvm_gpc_put selftests start 1000
-	result_of "after: selftests are invalidated under them" \
-		more window_invalidate disturbed selftests 0
-	result_of "after: events use the caches" \
-		more kvm_gpc_put events disturbed 10000
-	result_of "after: no event takes a lock" \
-		none gpc_get_locked events disturbed
-	result_of "after: events are invalidated" \
-		more window_invalidate events disturbed 100
-	result_of "after: and the pages looked up again" \
-		more mmu_mirror_window_populate events disturbed 100
-	result_of "after: the lock is taken for what has no struct page" \
-		more gpc_get_locked pfnmap memslots 0
+	windows after
+	windows debug
 }
 
 begin pfncache
-build_selftests >"$out/build.log" 2>&1 || {
-	grep -E 'error:|No rule|Error' "$out/build.log" >&2
-	die "KVM's selftests do not build; see $out/build.log"
-}
+for base in 6.12 7.3; do
+	build_selftests "$base" >"$out/build-$base.log" 2>&1 || {
+		grep -E 'error:|No rule|Error' "$out/build-$base.log" >&2
+		die "KVM's selftests do not build; see $out/build-$base.log"
+	}
+done
 boot before
 boot after
+boot debug
 judge
 finish
 [ -z "$failed" ]
