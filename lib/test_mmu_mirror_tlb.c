@@ -45,6 +45,9 @@
 #define TEST_REQUESTS		8
 /* Accesses before the thread looks whether it is to end. */
 #define TEST_SLICE		64
+/* What an early flush is to miss, and how often it is looked for. */
+#define TEST_FETCHES		4
+#define TEST_FETCH_TRIES	100
 #define TEST_MAX_LENGTH		SZ_1G
 #define TEST_OPEN_FLAGS		(TEST_TLB_SHADOW | TEST_TLB_NO_HOOK | \
 				 TEST_TLB_EARLY | TEST_TLB_DIRECT | \
@@ -408,11 +411,42 @@ static void test_invalidate(struct mmu_range_mirror *mirror,
 		test_flush_range(&dev->tlb, start, end);
 }
 
+static u64 test_walks(struct test_device *dev)
+{
+	u64 walks;
+
+	spin_lock(&dev->lock);
+	walks = dev->stats.walks;
+	spin_unlock(&dev->lock);
+	return walks;
+}
+
+/*
+ * The device fetches again what has been flushed, and not only if it is lucky: it
+ * has some time to, if it runs.
+ */
+static void test_let_fetch(struct test_device *dev)
+{
+	u64 walks = test_walks(dev);
+	int tries;
+
+	for (tries = 0; tries < TEST_FETCH_TRIES; tries++) {
+		if (test_walks(dev) - walks >= TEST_FETCHES)
+			break;
+		usleep_range(20, 50);
+	}
+}
+
 /* Whether or not anything was dropped: it may have been a moment before. */
 static void test_wait(struct mmu_range_mirror *mirror,
 		      const struct mmu_notifier_range *core)
 {
-	test_sync(&to_range(mirror)->dev->tlb);
+	struct test_device *dev = to_range(mirror)->dev;
+
+	test_sync(&dev->tlb);
+	if ((dev->flags & TEST_TLB_EARLY) &&
+	    mmu_notifier_range_blockable(core))
+		test_let_fetch(dev);
 }
 
 static void test_look_at_table(struct test_device *dev, unsigned long start,
