@@ -35,7 +35,7 @@ PFNMAP=$(((MEMORY_MIB - 64) << 20))
 # build_selftests BASE: KVM's own of that kernel, which calls the directory of an
 # architecture by other names since.
 build_selftests() {
-	tree=$("$LAB/fetch.sh" "src-$1")
+	tree=$("$LAB/tree.sh" "$1")
 	headers=$CACHE/build/headers-$1
 	tests=$CACHE/build/selftests-kvm-$1
 	mkdir -p "$headers" "$tests"
