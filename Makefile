@@ -27,14 +27,14 @@ help:
 	@echo '  series         the upstream series for "git am" on 7.3; BASE=6.12      10 s'
 	@echo
 	@echo 'Tests (the last line is "N passed, N failed")'
-	@echo '  check          all tiers but the long ones           22 min; 57 the first time'
+	@echo '  check          all tiers but the long ones           26 min; 48 the first time'
 	@echo '  check-lab      the harness itself                               1 min'
 	@echo '  check-static   sources: checkpatch, sparse, docs, coccinelle    2 min'
 	@echo '  check-litmus   the section guard against the memory model       1 min'
 	@echo '  check-kunit    KUnit under UML 7.3: KASAN, lockdep   20 s; 7 min the first time'
-	@echo '  check-mutants-first  a wrong change to each invariant, in UML   4 min'
+	@echo '  check-mutants-first  a wrong change to each invariant, in UML   3 min'
 	@echo '  check-stock    kselftests on the stock 6.12 kernel              3 min'
-	@echo "  check-mm-first       three of the kernel's own tests of mm      2 min"
+	@echo "  check-mm-first       three of the kernel's own tests of mm      1 min"
 	@echo '  check-build    7.3 with KCSAN, kselftests            5 min; 17 the first time'
 	@echo '  check-debug    6.12 with KASAN, lockdep, kselftests 12 min; 23 the first time'
 	@echo '  check-guest    one nested guest, one client: make run in short  2 min'
