@@ -82,9 +82,10 @@ sums_up() {
 	fi
 }
 
-# fetch NUMBER PATH: from the guest that has this number; the host is 1.
+# fetch NUMBER PATH: from the guest that has this number; the host is 1. It gives
+# up before lab/run/run.sh does.
 fetch() {
-	timeout 300 wget -q -O - "http://10.9.0.$1/$2"
+	timeout 200 wget -q -O - "http://10.9.0.$1/$2"
 }
 
 # exchange NAME NUMBER PEER: one blob to the guest and one from it, at the same
@@ -92,8 +93,9 @@ fetch() {
 exchange() {
 	fetch "$2" "cgi-bin/pull?$3" >/tmp/pulled &
 	pulling=$!
-	fetch "$3" "cgi-bin/pull?$2" >/tmp/fetched || say "$3 does not answer"
-	wait "$pulling" || say "$2 does not answer"
+	fetch "$3" "cgi-bin/pull?$2" >/tmp/fetched ||
+		lost_guest "$1" "sends nothing to $3"
+	wait "$pulling" || lost_guest "$1" "gets nothing from $3"
 	sums_up "$1" to "$(cat "/tmp/sum.$3")" "$(cat /tmp/pulled)"
 	sums_up "$1" from "$(cat "/tmp/sum.$2")" "$(cat /tmp/fetched)"
 }
@@ -275,18 +277,32 @@ start_testpmd() {
 	kill -STOP "$TESTPMD"
 }
 
-# One that never runs, and whose APIC therefore stays off. KVM patches its own
-# code whenever it has the first such guest and no more of them, a second after
-# each boot; and where TCG is the machine, a CPU may run into half a patch.
+# only_cpu0 COMMAND...: while the other CPUs are offline.
+only_cpu0() {
+	others=$(ls /sys/devices/system/cpu/cpu[1-9]*/online)
+	for other in $others; do
+		echo 0 >"$other"
+	done
+	"$@"
+	for other in $others; do
+		echo 1 >"$other"
+	done
+}
+
+# One that never runs, and whose APIC therefore stays off.
 still_guest() {
 	qemu-system-x86_64 -accel kvm -cpu host,-xsave -M q35 -m 16 \
 		-nodefaults -display none -S -daemonize
 }
 
+# KVM patches the scheduler when it has its first guest, and its own code when
+# it has the first whose APIC is off, or no more of them, a second after each
+# boot. Where TCG is the machine, another CPU may translate half a patch, and
+# keep that: it hangs then, or the kernel stops at a breakpoint that is gone.
 load_kvm() {
 	modprobe -q kvm_amd 2>/dev/null || modprobe -q kvm_intel 2>/dev/null ||
 		die "no KVM in here: try again with ACCEL=tcg"
-	still_guest
+	only_cpu0 still_guest
 }
 
 # nested NAME TAP NUMBER [ARGUMENT...]: a guest whose address is 10.9.0.NUMBER. It
@@ -323,9 +339,10 @@ serve() {
 	httpd -h /www
 }
 
-# lost_guest NAME WHAT: the end of the run, with all that the guest said.
+# lost_guest NAME WHAT: the end of the run, with all that the guest said and how
+# far its queues are.
 lost_guest() {
-	cat "/tmp/$1.qemu" "/tmp/$1.console" "/tmp/$1.results" >&2
+	cat "/tmp/$1.qemu" "/tmp/$1.console" "/tmp/$1.results" "$STATS" >&2
 	die "the nested guest $1 $2"
 }
 
