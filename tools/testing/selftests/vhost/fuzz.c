@@ -53,8 +53,11 @@
 /* Below one MiB and nobody's; its contents survive a run, so it is filled. */
 #define DEVICE_AT 0xd0000
 #define HOST_PORT 1234
-/* Flushes after which the worker must have come to rest, and those in a row. */
-#define MAX_FLUSHES 60
+/*
+ * Flushes after which the worker must have come to rest, and those in a row. It
+ * takes 256 entries of a ring at a time, and there are 32768 at most.
+ */
+#define MAX_FLUSHES 160
 #define IDLE_FLUSHES 2
 /* Time for windows to be opened and filled meanwhile. */
 #define BREATH_US 500
