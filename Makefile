@@ -27,7 +27,7 @@ help:
 	@echo '  series         the upstream series for "git am" on 7.3; BASE=6.12      10 s'
 	@echo
 	@echo 'Tests (the last line is "N passed, N failed")'
-	@echo '  check          all tiers but the long ones           26 min; 48 the first time'
+	@echo '  check          all tiers but the long ones           43 min the first time'
 	@echo '  check-lab      the harness itself                               1 min'
 	@echo '  check-static   sources: checkpatch, sparse, docs, coccinelle    2 min'
 	@echo '  check-litmus   the section guard against the memory model       1 min'
@@ -46,7 +46,7 @@ help:
 	@echo "  check-mm       the kernel's own tests of mm, virtio; all mirrored  15 min"
 	@echo '  check-soak     rings and windows, disturbed (MINUTES=25)      30 min'
 	@echo '  check-matrix   guests: two, paused, migrated, killed; CASES="..."  10 min'
-	@echo '  check-series   each commit of the series, built   8 min; 22 the first time'
+	@echo '  check-series   each commit of the series, built   8 min; 30 the first time'
 	@echo '  check-pfncache KVM on windows: its selftests     3 min; 15 the first time'
 	@echo '  check-arch     8 architectures compiled; arm64, riscv64, i386 booted'
 	@echo '                                                  10 min; 30 the first time'

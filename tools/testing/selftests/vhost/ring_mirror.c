@@ -685,6 +685,7 @@ FIXTURE_SETUP(merged)
 
 	self->size = NR_QUEUES * NR_PARTS * PART_ROOM;
 	self->copy = malloc(self->size);
+	ASSERT_NE(NULL, self->copy);
 	self->twin = mmap(NULL, self->size, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, self->twin);
@@ -705,13 +706,14 @@ FIXTURE_TEARDOWN(merged)
 
 static bool is_merged(struct client *c, const char *twin)
 {
-	for (int q = 0; q < NR_QUEUES; q++)
+	for (int q = 0; q < NR_QUEUES; q++) {
 		for (int p = 0; p < NR_PARTS; p++) {
 			const char *part = c->queue[q].part[p];
 
 			if (page_pfn(part) != page_pfn(twin + (part - c->mem)))
 				return false;
 		}
+	}
 	return true;
 }
 
