@@ -77,6 +77,7 @@ put() {
 config() {
 	echo "CONFIG_MMU_RANGE_MIRROR=m"
 	echo "CONFIG_MMU_MIRROR_TLB=m"
+	echo "CONFIG_MMU_MIRROR_WINDOW=m"
 	echo "CONFIG_MMU_RANGE_MIRROR_DEBUGFS=y"
 	[ -z "$base" ] || echo "CONFIG_VHOST_RING_MIRROR=y"
 	case $name in
@@ -103,6 +104,7 @@ END
 put "$out/mm/Kbuild" <<'END'
 obj-$(CONFIG_MMU_MIRROR_EXTENTS) := mmu_mirror_extents.o
 obj-$(CONFIG_MMU_MIRROR_TLB) += mmu_mirror_tlb.o
+obj-$(CONFIG_MMU_MIRROR_WINDOW) += mmu_mirror_window.o
 obj-$(CONFIG_MMU_RANGE_MIRROR) += mmu_range_mirror.o
 obj-$(CONFIG_MMU_RANGE_MIRROR_KUNIT_TEST) += tests/mmu_range_mirror_kunit.o
 obj-$(CONFIG_MMU_RANGE_MIRROR_KUNIT_TEST) += tests/mmu_mirror_tlb_kunit.o

@@ -19,7 +19,7 @@
 #include <linux/list.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
-#include <linux/mmu_range_mirror.h>
+#include <linux/mmu_mirror_window.h>
 #include <linux/mmu_range_mirror_inject.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
@@ -856,7 +856,7 @@ static long test_ioctl_inject(struct test_file *tf, void __user *uarg)
 	if (!inject_owner) {
 		tf->mm = current->mm;
 		WRITE_ONCE(inject_owner, tf);
-		mmu_range_mirror_set_hook(test_hook);
+		mmu_range_mirror_set_injection(test_hook);
 	}
 	atomic_set(&tf->stops[arg.point], arg.times);
 	mutex_unlock(&inject_mutex);
@@ -873,7 +873,7 @@ static void test_disarm(struct test_file *tf)
 			atomic_set(&tf->stops[i], 0);
 		atomic_inc(&tf->releases);
 		/* Nobody stands at a point when this is over. */
-		mmu_range_mirror_set_hook(NULL);
+		mmu_range_mirror_set_injection(NULL);
 		WRITE_ONCE(inject_owner, NULL);
 	}
 	mutex_unlock(&inject_mutex);

@@ -24,7 +24,7 @@
 
 #include <linux/bitops.h>
 #include <linux/list.h>
-#include <linux/mmu_range_mirror.h>
+#include <linux/mmu_mirror_window.h>
 #include <linux/moduleparam.h>
 #include <linux/spinlock.h>
 #include <linux/tracepoint-defs.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Injection points: where tests stop mm/mmu_range_mirror.c to bring a race
- * about. Nothing is compiled in without CONFIG_MMU_RANGE_MIRROR_INJECT.
+ * Injection points: where tests stop mm/mmu_range_mirror.c and
+ * mm/mmu_mirror_window.c to bring a race about. Nothing is compiled in without
+ * CONFIG_MMU_RANGE_MIRROR_INJECT.
  */
 #ifndef _LINUX_MMU_RANGE_MIRROR_INJECT_H
 #define _LINUX_MMU_RANGE_MIRROR_INJECT_H
@@ -21,7 +22,7 @@ struct mmu_range_mirror;
  *	for young, not yet the one for its range
  * @MMU_RANGE_MIRROR_NR_POINTS: how many there are
  *
- * The hook may sleep at all of them, but for an invalidation that must not
+ * The function may sleep at all of them, but for an invalidation that must not
  * block.
  */
 enum mmu_range_mirror_point {
@@ -36,8 +37,15 @@ enum mmu_range_mirror_point {
 };
 
 #ifdef CONFIG_MMU_RANGE_MIRROR_INJECT
-void mmu_range_mirror_set_hook(void (*hook)(enum mmu_range_mirror_point point,
-					    struct mmu_range_mirror *mirror));
+void mmu_range_mirror_set_injection(void (*fn)(enum mmu_range_mirror_point point,
+					       struct mmu_range_mirror *mirror));
+void mmu_range_mirror_inject(enum mmu_range_mirror_point point,
+			     struct mmu_range_mirror *mirror);
+#else
+static inline void mmu_range_mirror_inject(enum mmu_range_mirror_point point,
+					   struct mmu_range_mirror *mirror)
+{
+}
 #endif
 
 #endif /* _LINUX_MMU_RANGE_MIRROR_INJECT_H */

@@ -80,7 +80,7 @@ boot() {
 		seconds=300
 		;;
 	esac
-	"$LAB/root.sh" -r "$root" -k "$kernel" -m mmu_range_mirror -m kvm_amd \
+	"$LAB/root.sh" -r "$root" -k "$kernel" -m mmu_mirror_window -m kvm_amd \
 		-M zram
 	if [ "$kernel" = plain ]; then
 		release=$(stock_release)

@@ -42,7 +42,7 @@ echo 'obj-m := arch/x86/kvm/' >"$out/Kbuild"
 say "building KVM's modules, $which"
 make -C "$kdir" M="$out" -j"$JOBS" DEBIAN_KERNEL_USE_CCACHE=y \
 	CONFIG_DEBUG_INFO_BTF_MODULES= CONFIG_KVM_INTEL= \
-	CONFIG_MMU_RANGE_MIRROR=m KBUILD_EXTRA_SYMBOLS="$plain/Module.symvers" \
+	CONFIG_MMU_RANGE_MIRROR=m CONFIG_MMU_MIRROR_WINDOW=m KBUILD_EXTRA_SYMBOLS="$plain/Module.symvers" \
 	NOSTDINC_FLAGS="-nostdinc -I$out/include -I$out/include/trace" \
 	"$@" modules >"$out/build.log" 2>&1 || {
 	grep -E 'error:|undefined|No rule' "$out/build.log" >&2 ||

@@ -93,10 +93,10 @@ swapon /dev/zram0
 probe kvm __kvm_gpc_get
 probe kvm kvm_gpc_put
 probe kvm gpc_get_locked
-probe mmu_range_mirror mmu_mirror_window_populate
-probe mmu_range_mirror window_invalidate
-probe mmu_range_mirror mmu_mirror_window_open
-probe mmu_range_mirror mmu_mirror_window_close
+probe mmu_mirror_window mmu_mirror_window_populate
+probe mmu_mirror_window window_invalidate
+probe mmu_mirror_window mmu_mirror_window_open
+probe mmu_mirror_window mmu_mirror_window_close
 
 # xen_shinfo_test sets a vCPU's time as a runnable to zero and wants it to be
 # zero when the vCPU looks: where it was preempted meanwhile, once more.

@@ -15,7 +15,7 @@
 #include <linux/mmu_mirror_extents.h>
 #include <linux/mmu_mirror_tlb.h>
 #include <linux/mmu_notifier.h>
-#include <linux/mmu_range_mirror.h>
+#include <linux/mmu_mirror_window.h>
 #include <linux/sched/mm.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>

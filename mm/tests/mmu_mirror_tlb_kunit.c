@@ -654,9 +654,9 @@ static void failed_insert_leaves_nothing(struct kunit *test)
 
 	/* ... the one for the range, with both of the others there, ... */
 	inserter.killed_later = true;
-	mmu_range_mirror_set_hook(kill_at_subscribed);
+	mmu_range_mirror_set_injection(kill_at_subscribed);
 	insert_killed(test, &inserter);
-	mmu_range_mirror_set_hook(NULL);
+	mmu_range_mirror_set_injection(NULL);
 	inserter.killed_later = false;
 	KUNIT_EXPECT_EQ(test, 0, nr_notifiers(current->mm));
 
@@ -1665,7 +1665,7 @@ static void extents_gather(struct kunit *test)
 
 static void tlb_test_exit(struct kunit *test)
 {
-	mmu_range_mirror_set_hook(NULL);
+	mmu_range_mirror_set_injection(NULL);
 }
 
 static int tlb_test_init(struct kunit *test)

@@ -6,7 +6,7 @@
  */
 #include <kunit/static_stub.h>
 #include <linux/delay.h>
-#include <linux/mmu_range_mirror.h>
+#include <linux/mmu_mirror_window.h>
 #include <linux/mmu_range_mirror_inject.h>
 #include <linux/pagemap.h>
 #include <linux/swap.h>
@@ -49,7 +49,7 @@ static void inject_gate(enum mmu_range_mirror_point point)
 	inject.point = point;
 	inject.call = NULL;
 	gate_arm(&inject.gate);
-	mmu_range_mirror_set_hook(inject_hook);
+	mmu_range_mirror_set_injection(inject_hook);
 }
 
 static void inject_call(enum mmu_range_mirror_point point,
@@ -59,7 +59,7 @@ static void inject_call(enum mmu_range_mirror_point point,
 	inject.call = call;
 	inject.arg = arg;
 	inject.calls = 0;
-	mmu_range_mirror_set_hook(inject_hook);
+	mmu_range_mirror_set_injection(inject_hook);
 }
 
 /* A driver with a table of pages. */
@@ -582,7 +582,7 @@ static void populate_gives_up(struct kunit *test)
 	inject_call(MMU_RANGE_MIRROR_LOOKED_UP, call_invalidate, &extent);
 	KUNIT_EXPECT_EQ(test, -EAGAIN, shadow_populate(shadow, 0, NPAGES));
 	KUNIT_EXPECT_LT(test, inject.calls, MANY);
-	mmu_range_mirror_set_hook(NULL);
+	mmu_range_mirror_set_injection(NULL);
 	KUNIT_EXPECT_EQ(test, 0, shadow->mirror.nr_dirtied);
 	KUNIT_EXPECT_EQ(test, refs, mapped_refs(test, addr));
 	mmu_range_mirror_remove(&shadow->mirror);
@@ -1098,7 +1098,7 @@ static void window_fill_gives_up(struct kunit *test)
 	/* It was there, as the fill found. */
 	KUNIT_EXPECT_EQ(test, MMU_MIRROR_INVALIDATED,
 			mmu_mirror_window_absence(t.window));
-	mmu_range_mirror_set_hook(NULL);
+	mmu_range_mirror_set_injection(NULL);
 	window_teardown(&t);
 }
 
@@ -1605,7 +1605,7 @@ static void close_within_invalidation(struct kunit *test)
 	inject_call(MMU_RANGE_MIRROR_NOTIFIED, call_nothing, NULL);
 	invalidate(t.addr, t.addr + LENGTH);
 	KUNIT_EXPECT_EQ(test, 0, inject.calls);
-	mmu_range_mirror_set_hook(NULL);
+	mmu_range_mirror_set_injection(NULL);
 	/* A later window of the same range works. */
 	t.window = window_make(test, t.domain, t.addr, LENGTH);
 	KUNIT_EXPECT_NOT_NULL(test, t.window->kaddr[0]);
@@ -1673,7 +1673,7 @@ static void mirror_test_exit(struct kunit *test)
 {
 	/* A failed assertion may have left a thread at the gate. */
 	gate_open(&inject.gate);
-	mmu_range_mirror_set_hook(NULL);
+	mmu_range_mirror_set_injection(NULL);
 }
 
 static int mirror_test_init(struct kunit *test)

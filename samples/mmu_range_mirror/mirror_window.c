@@ -9,7 +9,7 @@
  */
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
-#include <linux/mmu_range_mirror.h>
+#include <linux/mmu_mirror_window.h>
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>

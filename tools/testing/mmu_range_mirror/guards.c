@@ -17,7 +17,7 @@
 #include <ck_rwlock.h>
 #include <ck_spinlock.h>
 
-#include <linux/mmu_range_mirror.h>
+#include <linux/mmu_mirror_window.h>
 #include "reader.h"
 
 #define RING_SIZE	256

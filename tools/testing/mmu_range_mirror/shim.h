@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the kernel provides to include/linux/mmu_range_mirror.h, for a thread
+ * What the kernel provides to include/linux/mmu_mirror_window.h, for a thread
  * that is bound to its CPU. Its section guard is compiled as it stands: here
  * are only the primitives under it, each at the cost that it has in the kernel
  * on x86, and stubs for what the rest of the header mentions.

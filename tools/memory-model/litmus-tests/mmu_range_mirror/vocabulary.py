@@ -5,6 +5,7 @@ memory, which are known to be constant and which do not matter.
 """
 
 SOURCES = ('include/linux/mmu_range_mirror.h', 'mm/mmu_range_mirror.c',
+	   'include/linux/mmu_mirror_window.h', 'mm/mmu_mirror_window.c',
 	   'mm/mmu_mirror_tlb.c')
 
 # Shared memory. What is per mirror takes the mirror's suffix ("window2").
@@ -34,8 +35,8 @@ CONSTANT_CALLS = {'mmu_notifier_range_blockable': 1, 'window_page_ok': 1,
 		  'gather_is_full': 1, 'trace_mmu_mirror_wait_enabled': 0}
 # No memory is shared through these, or none that a test is about.
 IGNORED = {'preempt_disable', 'preempt_enable', 'WARN_ON_ONCE', 'cpu_relax',
-	   'inject', 'domain_account_wait', 'mmu_range_mirror_assert_held',
-	   'mmu_mirror_window_prefetch', 'put_pages', '__acquire',
+	   'mmu_range_mirror_inject', 'domain_account_wait', 'mmu_range_mirror_assert_held',
+	   'mmu_mirror_window_prefetch', 'release_pages', '__acquire',
 	   'trace_mmu_mirror_invalidate', 'trace_mmu_mirror_wait',
 	   'trace_mmu_mirror_populate', 'trace_mmu_mirror_collision',
 	   'trace_mmu_mirror_dirty', 'trace_mmu_mirror_flush'}

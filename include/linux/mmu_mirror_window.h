@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Windows: kernel pointers to a range of user memory, read inside a section.
+ *
+ * The interface of mm/mmu_mirror_window.c, and the section guard, which has to
+ * be inline.
+ */
+#ifndef _LINUX_MMU_MIRROR_WINDOW_H
+#define _LINUX_MMU_MIRROR_WINDOW_H
+
+#include <linux/atomic.h>
+#include <linux/bits.h>
+#include <linux/cpumask.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/mmu_range_mirror.h>
+#include <linux/nospec.h>
+#include <linux/percpu.h>
+#include <linux/preempt.h>
+#include <linux/workqueue.h>
+
+#if IS_ENABLED(CONFIG_KUNIT)
+bool mmu_mirror_can_window(void);
+#endif
+
+/**
+ * DOC: section guard
+ *
+ * Each CPU counts the sections that it is in and the outermost sections that
+ * it has completed, per domain. An invalidator clears the pointers, interrupts
+ * every CPU that has read since the last invalidation (its fence stands in for
+ * the one that the reader does not have), and then waits for each CPU that it
+ * finds inside until that section is over.
+ *
+ * A CPU that enters for the first time since an invalidation puts itself on
+ * the domain's mask, with a fence of its own. Until then no invalidator
+ * interrupts it, so the cost follows the CPUs that read.
+ */
+
+#define MMU_MIRROR_COUNT_SHIFT	(BITS_PER_LONG / 2)
+/* One completed outermost section, in &struct mmu_mirror_cpu.count. */
+#define MMU_MIRROR_COMPLETED	BIT(MMU_MIRROR_COUNT_SHIFT)
+
+/* The sections that a CPU with this count is inside of. */
+static inline unsigned long mmu_mirror_depth(unsigned long count)
+{
+	return count & (MMU_MIRROR_COMPLETED - 1);
+}
+
+/**
+ * struct mmu_mirror_cpu - a domain's state of one CPU
+ * @count: low half: sections entered and not left; high half: outermost
+ *	sections completed. Written by its own CPU only.
+ * @published: this CPU is on the domain's mask. Set and cleared by its own CPU
+ *	only.
+ */
+struct mmu_mirror_cpu {
+	unsigned long count;
+	unsigned long published;
+} __aligned(2 * sizeof(unsigned long));
+
+/**
+ * struct mmu_mirror_domain - the readers that an invalidation waits for
+ * @cpu: per-CPU state
+ * @mask: CPUs that may be inside a section
+ * @dropped: number of invalidations that cleared a pointer
+ * @drained: every reader of the first @drained drops is out
+ * @nr_windows: windows open; a domain with windows must not be destroyed
+ * @nr_waits: waits that had to interrupt or to look at other CPUs
+ * @worst_wait_ns: the longest of them, in nanoseconds; at most %LONG_MAX, which
+ *	on 32-bit machines is two seconds
+ * @caller: where it was allocated, which names the driver
+ * @rcu: for freeing after the last reader
+ */
+struct mmu_mirror_domain {
+	struct mmu_mirror_cpu __percpu *cpu;
+	cpumask_var_t mask;
+	atomic_long_t dropped;
+	atomic_long_t drained;
+	atomic_t nr_windows;
+	atomic_long_t nr_waits;
+	atomic_long_t worst_wait_ns;
+	void *caller;
+	struct rcu_head rcu;
+};
+
+struct mmu_mirror_domain *mmu_mirror_domain_alloc(void);
+void mmu_mirror_domain_destroy(struct mmu_mirror_domain *domain);
+void mmu_mirror_domain_drain(struct mmu_mirror_domain *domain);
+
+/* private: the slow half of mmu_mirror_enter() */
+void mmu_mirror_publish(struct mmu_mirror_domain *domain,
+			struct mmu_mirror_cpu *cpu);
+
+/**
+ * mmu_mirror_enter - begin a section
+ * @domain: the domain of the windows that will be read
+ *
+ * Sections nest, also from interrupts. Inside one, do not sleep, fault,
+ * allocate or take a lock under which somebody else does.
+ *
+ * The count store is ordered before the later pointer loads by the fence of
+ * mmu_mirror_publish(), or else by the interrupt of mmu_mirror_domain_drain();
+ * as a release it orders the accesses of an earlier section before itself
+ * (pairs with the acquires of count in mmu_mirror_domain_drain()).
+ *
+ * Context: any but NMI. Preemption is off until mmu_mirror_exit().
+ * Cost: two loads, one store and a not-taken branch, all CPU local; one fence
+ * and one atomic the first time on a CPU after an invalidation.
+ */
+static __always_inline void mmu_mirror_enter(struct mmu_mirror_domain *domain)
+{
+	struct mmu_mirror_cpu *cpu;
+
+	preempt_disable();
+	cpu = this_cpu_ptr(domain->cpu);
+	/* After an earlier section's accesses; see above. */
+	smp_store_release(&cpu->count, READ_ONCE(cpu->count) + 1);
+	if (unlikely(!READ_ONCE(cpu->published)))
+		mmu_mirror_publish(domain, cpu);
+	else
+		barrier();
+}
+
+/**
+ * mmu_mirror_exit - end a section
+ * @domain: as given to mmu_mirror_enter()
+ *
+ * The release orders the section's accesses before the count that ends it
+ * (pairs with the acquires of count in mmu_mirror_domain_drain()). Only the
+ * outermost exit counts as completed: an invalidator that sees a nested one
+ * end must go on waiting.
+ *
+ * Context: any but NMI.
+ * Cost: one load and one store, CPU local.
+ */
+static __always_inline void mmu_mirror_exit(struct mmu_mirror_domain *domain)
+{
+	struct mmu_mirror_cpu *cpu = this_cpu_ptr(domain->cpu);
+	unsigned long count = READ_ONCE(cpu->count);
+
+	if (likely(mmu_mirror_depth(count) == 1))
+		count += MMU_MIRROR_COMPLETED;
+	/* After this section's accesses; see above. */
+	smp_store_release(&cpu->count, count - 1);
+	preempt_enable();
+}
+
+/**
+ * struct mmu_mirror_window - kernel pointers to a range of user memory
+ * @mirror: the mirror underneath
+ * @domain: its readers
+ * @uaddr: first byte, any alignment
+ * @size: bytes
+ * @npages: pages touched by [@uaddr, @uaddr + @size)
+ * @writable: pages are looked up for writing, and dirtied
+ * @fill: the work that installs pages
+ * @missed: the page that a reader last found absent
+ * @hold_off: jiffies before which no miss starts a fill
+ * @backoff: how far @hold_off was last pushed
+ * @fills: runs of @fill
+ * @collisions: lookups that an invalidation made void
+ * @installed: pages installed since the window was opened
+ * @dropped_pages: pages dropped since the window was opened
+ * @drops: invalidations that dropped at least one page, by event
+ * @looked_at: first page of those that the last fill looked at
+ * @looked_after: @dropped_pages and @collisions together, as it began
+ * @rcu: for freeing after the last reader
+ * @kaddr: one pointer for each page, or NULL
+ *
+ * What a window maps never changes. All members are private to the helper, but
+ * for reading; the counters are written under the mirror's lock.
+ */
+struct mmu_mirror_window {
+	struct mmu_range_mirror mirror;
+	struct mmu_mirror_domain *domain;
+	unsigned long uaddr;
+	unsigned long size;
+	unsigned long npages;
+	bool writable;
+	struct work_struct fill;
+	unsigned long missed;
+	unsigned long hold_off;
+	unsigned long backoff;
+	unsigned long fills;
+	unsigned long collisions;
+	unsigned long installed;
+	unsigned long dropped_pages;
+	unsigned long drops[MMU_MIRROR_NR_EVENTS];
+	unsigned long looked_at;
+	unsigned long looked_after;
+	struct rcu_head rcu;
+	void *kaddr[] __counted_by(npages);
+};
+
+struct mmu_mirror_window *
+mmu_mirror_window_open(struct mmu_mirror_domain *domain, struct mm_struct *mm,
+		       unsigned long uaddr, unsigned long size, bool writable);
+void mmu_mirror_window_close(struct mmu_mirror_window *window);
+void mmu_mirror_window_prefetch(struct mmu_mirror_window *window);
+int mmu_mirror_window_populate(struct mmu_mirror_window *window);
+
+/**
+ * enum mmu_mirror_absence - why a page of a window is absent
+ * @MMU_MIRROR_UNFILLED: no fill has looked at it yet
+ * @MMU_MIRROR_INVALIDATED: an invalidation took it, or kept the last fill from
+ *	installing it
+ * @MMU_MIRROR_UNMAPPED: the last fill found nothing that could be mapped: no
+ *	page, one that the process may not write, or one without a mapping in
+ *	the kernel
+ */
+enum mmu_mirror_absence {
+	MMU_MIRROR_UNFILLED,
+	MMU_MIRROR_INVALIDATED,
+	MMU_MIRROR_UNMAPPED,
+};
+
+enum mmu_mirror_absence
+mmu_mirror_window_absence(struct mmu_mirror_window *window);
+unsigned long mmu_mirror_window_mapped(struct mmu_mirror_window *window);
+
+/* private: the slow half of mmu_mirror_window_ptr() */
+void *mmu_mirror_window_miss(struct mmu_mirror_window *window,
+			     unsigned long page);
+
+/* private: of mmu_mirror_window_ptr() and mmu_mirror_window_peek() */
+static __always_inline void *
+__mmu_mirror_window_ptr(struct mmu_mirror_window *window, unsigned long offset,
+			unsigned long size, bool fill)
+{
+	unsigned long pos, page;
+	void *kaddr;
+
+	if (unlikely(offset >= window->size || size > window->size - offset))
+		return NULL;
+	pos = offset_in_page(window->uaddr) + offset;
+	if (unlikely(offset_in_page(pos) + size > PAGE_SIZE))
+		return NULL;
+	page = array_index_nospec(pos >> PAGE_SHIFT, window->npages);
+	kaddr = READ_ONCE(window->kaddr[page]);
+	if (unlikely(!kaddr))
+		return fill ? mmu_mirror_window_miss(window, page) : NULL;
+	return kaddr + offset_in_page(pos);
+}
+
+/**
+ * mmu_mirror_window_ptr - the kernel address of an object in a window
+ * @window: an open window, or one that is being closed
+ * @offset: of the object, in bytes from the window's first byte
+ * @size: of the object, in bytes, at least one
+ *
+ * The pointer is good until mmu_mirror_exit(). The page that an out-of-range
+ * offset would select is clamped under speculation, so the caller may pass an
+ * index that a guest supplied; what is read through the pointer is shared
+ * memory and to be read once.
+ *
+ * Context: inside a section of the window's domain. Pairs with the
+ * smp_store_release() that installs the page, by address dependency. A miss
+ * queues work, and so may wake a task: with the scheduler's locks held, use
+ * mmu_mirror_window_peek().
+ * Cost: a bounds check, one load of the pointer.
+ * Return: NULL where the object is out of range, straddles a page or is not
+ * mapped at the moment: use uaccess. The last also asks for a fill.
+ */
+static __always_inline void *
+mmu_mirror_window_ptr(struct mmu_mirror_window *window, unsigned long offset,
+		      unsigned long size)
+{
+	return __mmu_mirror_window_ptr(window, offset, size, true);
+}
+
+/**
+ * mmu_mirror_window_peek - mmu_mirror_window_ptr() that asks for no fill
+ * @window: an open window, or one that is being closed
+ * @offset: of the object, in bytes from the window's first byte
+ * @size: of the object, in bytes, at least one
+ *
+ * For who fills the window itself, by mmu_mirror_window_populate(), and for
+ * who cannot wake a task.
+ *
+ * Context: inside a section of the window's domain, whatever else is held.
+ * Cost: as mmu_mirror_window_ptr().
+ * Return: as mmu_mirror_window_ptr().
+ */
+static __always_inline void *
+mmu_mirror_window_peek(struct mmu_mirror_window *window, unsigned long offset,
+		       unsigned long size)
+{
+	return __mmu_mirror_window_ptr(window, offset, size, false);
+}
+
+#endif /* _LINUX_MMU_MIRROR_WINDOW_H */
