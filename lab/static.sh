@@ -1,22 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/static.sh
+# lab/static.sh [CHECK...]
 #
 # What can be said about the sources without running them, one KTAP line for
-# each check. What a failed check complains about goes to stderr, and is kept
-# in the cache's build/check-static/.
+# each check, or for those named, several at a time. What a failed check complains
+# about goes to stderr, and is kept in LOGS (lab/env.sh).
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
 
-# Python's library is what the scripts of coccinelle run in, and its package does
-# not depend on it.
-need git perl python3 shellcheck sparse gcc make libc6-dev liburcu-dev libck-dev \
-	coccinelle libpython3-dev
-out=$CACHE/build/check-static
+out=$LOGS
 mkdir -p "$out"
-tree=$("$LAB/tree.sh" 7.3)
 cd "$REPO" || exit
 
 # As git sees the sources, whoever owns the checkout.
@@ -24,8 +19,6 @@ tracked() {
 	git -c safe.directory='*' ls-files --cached --others \
 		--exclude-standard "$@"
 }
-
-[ -n "$(tracked Makefile)" ] || die "git does not list the sources"
 
 # A script without a suffix says what it is on its first line.
 scripts() {
@@ -70,7 +63,7 @@ unfinished() {
 }
 
 shell() {
-	scripts | xargs shellcheck -x -P "$LAB" || true
+	scripts | xargs -P "$JOBS" -n 8 shellcheck -x -P "$LAB" || true
 }
 
 # Not heeded: MAINTAINERS is not touched, no person signs, one source is for
@@ -82,38 +75,33 @@ NOT_HEEDED=$NOT_HEEDED,ALLOC_WITH_SIZEOF,ALLOC_WITH_MULTIPLY
 # How all of the kernel's trace headers are written.
 TRACE_STYLE='^include/trace/.*:(PARENTHESIS_ALIGNMENT|OPEN_ENDED_LINE):'
 
+# checkpatch [OPTION...]: of what is named on stdin.
 checkpatch() {
-	(cd "$tree" && perl scripts/checkpatch.pl --strict --terse \
-		--no-summary --show-types --ignore "$NOT_HEEDED" "$@" \
+	tree=$(tree)
+	(cd "$tree" && xargs -P "$JOBS" -n 3 perl scripts/checkpatch.pl --strict \
+		--terse --no-summary --show-types --ignore "$NOT_HEEDED" "$@" \
 		2>/dev/null) | grep -v '_compat.h:.*CONSTANT_COMPARISON' |
 		grep -Ev "$TRACE_STYLE" || true
 }
 
-# Programs have no READ_ONCE().
-checkpatch_programs() {
-	NOT_HEEDED=$NOT_HEEDED,VOLATILE,ENOSYS
-	kernel_files | grep ^tools/ | while read -r file; do
-		checkpatch --file "$file"
-	done
-	find "$LAB" -name '*.[ch]' | while read -r file; do
-		checkpatch --file "$file"
-	done
-}
-
+# Programs have no READ_ONCE(). With a tree it would ask for the maintainers of each
+# file, which takes as long as all the rest.
 checkpatch_files() {
-	kernel_files | grep -v ^tools/ | while read -r file; do
-		checkpatch --file "$file"
-	done
-	(checkpatch_programs)
+	kernel_files | grep -v ^tools/ | checkpatch --no-tree --file
+	NOT_HEEDED=$NOT_HEEDED,VOLATILE,ENOSYS
+	{
+		kernel_files | grep ^tools/
+		ours | grep ^lab/ | sed "s#^#$REPO/#"
+	} | checkpatch --no-tree --file
 }
 
 checkpatch_patches() {
-	for patch in "$REPO"/patches/*/*.patch; do
-		checkpatch "$patch"
-	done
+	find "$REPO/patches" -path '*/patches/*/*.patch' \
+		! -path '*/series/*/*' | checkpatch
 }
 
 kernel_doc() {
+	tree=$(tree)
 	(cd "$tree" && kernel_files_in_tree |
 		xargs scripts/kernel-doc -none -Werror) 2>&1 || true
 }
@@ -123,7 +111,14 @@ kernel_files_in_tree() {
 }
 
 applies() {
-	log=$("$LAB/tree.sh" "$1" 2>&1) || echo "$log"
+	rm -f "$out/tree-$1"
+	"$LAB/tree.sh" "$1" >"$out/.tree-$1" 2>"$out/.log" || cat "$out/.log"
+	mv "$out/.tree-$1" "$out/tree-$1"
+}
+
+# The tree of 7.3, as that has left it.
+tree() {
+	cat "$out/tree-7.3" 2>/dev/null || "$LAB/tree.sh" 7.3
 }
 
 # Whatever is new has to be given to a commit of it.
@@ -133,7 +128,7 @@ series() {
 
 # Built anew, since what is not compiled does not warn: without the injection
 # points, which the other tiers build in.
-module_warnings() {
+build_modules() {
 	"$LAB/fetch.sh" stock >/dev/null
 	find "$CACHE/build/plain" -name '*.o' -delete 2>/dev/null || true
 	"$LAB/modules.sh" plain W=1 C=1 >/dev/null || echo "no build"
@@ -145,6 +140,7 @@ module_warnings() {
 user_space() {
 	rm -rf "$out/user-space"
 	mkdir "$out/user-space"
+	tree=$(tree)
 	make -s --no-print-directory OUTPUT="$out/user-space" \
 		-C "$tree/tools/testing/mmu_range_mirror" 2>&1
 }
@@ -152,6 +148,7 @@ user_space() {
 # Everything that the compiler and sparse say of a file that is ours, or that
 # a patch of ours touches.
 warnings() {
+	build_modules >"$out/module-log" 2>&1
 	{
 		kernel_files
 		sed -n 's#^+++ b/\([^	]*\).*#\1#p' patches/6.12/*.patch
@@ -185,6 +182,7 @@ report() {
 coccicheck() {
 	kernel_files | grep -E '^(drivers|lib|mm|samples)/.*[.]c$' |
 		grep -v ^mm/tests/ >"$out/sources"
+	tree=$(tree)
 	(cd "$tree" && grep -rl '^virtual report' scripts/coccinelle |
 		grep -v "^$COCCI" | xargs -P "$JOBS" -I {} sh -c "
 			options=\$(sed -n 's#^// *Options:##p' {})
@@ -217,44 +215,64 @@ invariants() {
 		diff - Documentation/mm/mmu_range_mirror_invariants.rst
 }
 
-count=0
-check() {
-	count=$((count + 1))
-	what=$1
-	shift
-	say "static: $what"
-	"$@" >"$out/$count.log" 2>&1 || echo "status $?" >>"$out/$count.log"
-	if [ -s "$out/$count.log" ]; then
-		echo "not ok $count static: $what"
-		head -n 40 "$out/$count.log" >&2
-		failed=yes
-	else
-		echo "ok $count static: $what"
-	fi
+# What to check, and the function that does: first what takes no tree of a kernel,
+# then the rest, the longest of it first.
+all() {
+	cat <<-'END'
+	an SPDX line in every file: spdx
+	no name of a host, no path of one: host_names
+	nothing left unfinished: unfinished
+	no public structure depends on the configuration: layout
+	the table of invariants has the mutants of lab/mutants.tsv: invariants
+	shellcheck: shell
+	coccinelle finds what it should, and nothing else: coccinelle_cases
+	patches apply to 7.3 without fuzz: applies 7.3
+	patches apply to 6.12 without fuzz: applies 6.12
+	checkpatch --strict on our files: checkpatch_files
+	the table of findings has the files that coccinelle finds in 7.3: coccinelle_findings
+	Sphinx makes the documentation without a warning: docs
+	no warning from W=1 and sparse: warnings
+	coccicheck: coccicheck
+	the upstream series can be made for 6.12: series 6.12
+	the upstream series can be made for 7.3: series 7.3
+	checkpatch --strict on the patches: checkpatch_patches
+	kernel-doc: kernel_doc
+	the guard builds in user space: user_space
+	END
 }
 
-failed=
+# check N LINE: one line of these.
+check() {
+	what=${2%: *}
+	say "static: $what"
+	# Words on purpose.
+	# shellcheck disable=SC2086
+	${2##*: } >"$out/$1.log" 2>&1 || echo "status $?" >>"$out/$1.log"
+	if [ -s "$out/$1.log" ]; then
+		echo "not ok $1 static: $what"
+		head -n 40 "$out/$1.log" >&2
+		return 1
+	fi
+	echo "ok $1 static: $what"
+}
+
+if [ "${1:-}" = --check ]; then
+	check "${2%%:*}" "${2#*:}"
+	exit
+fi
+
+# Python's library is what the scripts of coccinelle run in, and its package does
+# not depend on it.
+need git perl python3 shellcheck sparse gcc make libc6-dev liburcu-dev libck-dev \
+	coccinelle libpython3-dev
+[ -n "$(tracked Makefile)" ] || die "git does not list the sources"
+rm -f "$out"/tree-*
+all >"$out/list"
+if [ $# -gt 0 ]; then
+	printf '%s: \n' "$@" >"$out/named"
+	all | grep -Ff "$out/named" >"$out/list" || die "no such check"
+fi
 echo "TAP version 13"
-check "an SPDX line in every file" spdx
-check "no name of a host, no path of one" host_names
-check "nothing left unfinished" unfinished
-check "shellcheck" shell
-check "patches apply to 6.12 without fuzz" applies 6.12
-check "patches apply to 7.3 without fuzz" applies 7.3
-check "the upstream series can be made for 6.12" series 6.12
-check "the upstream series can be made for 7.3" series 7.3
-check "checkpatch --strict on our files" checkpatch_files
-check "checkpatch --strict on the patches" checkpatch_patches
-check "kernel-doc" kernel_doc
-module_warnings >"$out/module-log" 2>&1
-check "no warning from W=1 and sparse" warnings
-check "no public structure depends on the configuration" layout
-check "the guard builds in user space" user_space
-check "coccinelle finds what it should, and nothing else" coccinelle_cases
-check "coccicheck" coccicheck
-check "the table of findings has the files that coccinelle finds in 7.3" \
-	coccinelle_findings
-check "Sphinx makes the documentation without a warning" docs
-check "the table of invariants has the mutants of lab/mutants.tsv" invariants
-echo "1..$count"
-[ -z "$failed" ]
+echo "1..$(wc -l <"$out/list")"
+awk '{ print NR ":" $0 }' "$out/list" |
+	xargs -d '\n' -n 1 -P "$JOBS" "$LAB/static.sh" --check
