@@ -14,7 +14,6 @@
 # shellcheck source=lab/ktap.sh
 . "$LAB/ktap.sh"
 
-tier=${TIER:-arch}
 # A list on purpose.
 # shellcheck disable=SC2086
 [ $# -gt 0 ] || set -- $ARCHS_BOOTED $ARCHS_BUILT
@@ -38,15 +37,15 @@ for name in "$@"; do
 	done
 done
 
-# boot ARCH LOGS MIB "WANTED..." [PROGRAM ARGUMENT...]: the results that are WANTED
+# boot ARCH NAME MIB "WANTED..." [PROGRAM ARGUMENT...]: the results that are WANTED
 # are to be there, and passed: a test that skips has shown nothing.
 boot() {
 	machine=$1
-	logs=$tier/$2
+	which=$2
 	mib=$3
 	wanted=$4
 	shift 4
-	TIER=$logs MIB=$mib "$LAB/selftest.sh" "arch-$machine-7.3" 1 "$@" ||
+	MRM_LOGS=$LOGS/$which MIB=$mib "$LAB/selftest.sh" "arch-$machine-7.3" 1 "$@" ||
 		failed=yes
 	# A list on purpose.
 	# shellcheck disable=SC2086
@@ -54,9 +53,9 @@ boot() {
 	for test in $wanted; do
 		status=0
 		grep -E "^ *ok [0-9]+ $test( |$)" \
-			"$CACHE/build/check-$logs/results" |
+			"$LOGS/$which/results" |
 			grep -qv '# SKIP' || status=1
-		result $status "$logs: $test has run"
+		result $status "$which: $test has run"
 	done
 }
 

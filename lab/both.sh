@@ -13,7 +13,7 @@
 # shellcheck source=lab/ktap.sh
 . "$LAB/ktap.sh"
 
-out=$CACHE/build/check-build
+out=$LOGS
 mkdir -p "$out"
 
 begin build 2

@@ -69,7 +69,7 @@ run_make() {
 		KBUILD_BUILD_HOST=lab "$@" >>"$out/build.log" 2>&1 || {
 		grep -E 'error:|undefined|No rule|Error' "$out/build.log" >&2 ||
 			tail -n 20 "$out/build.log" >&2
-		die "$name does not build; see $out/build.log"
+		die "$name does not build; see $(logged "$out/build.log" "$name-build.log")"
 	}
 }
 

@@ -3,10 +3,12 @@
 #
 # lab/check.sh TIER...
 #
-# Run tiers one after another, whatever becomes of each, and end with the sum.
-# A tier prints KTAP; what it prints is kept as build/check-<tier>/ktap in the
-# cache, next to its other logs, and a tier that dies is a failed test in it.
-# Those of the last run that failed are kept in build/failed-<tier>.
+# Run tiers, whatever becomes of each, and end with the sum. Of several, one that
+# boots machines runs beside one that does not. A tier prints KTAP, which is kept
+# as build/check-<tier>/ktap in the cache, next to its other logs (LOGS, see
+# lab/env.sh); a tier that dies is a failed test in it. The logs of the last run
+# that failed are kept in build/failed-<tier>. LEFT_OUT names goals of make that
+# these tiers do not cover.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
@@ -40,35 +42,54 @@ run() {
 	esac
 }
 
-# ahead TIER...: build what these boot, with what others leave of the CPUs: the
-# first tiers keep only one busy. A tier waits for a build that is under way.
+boots() {
+	case $1 in
+	static|litmus|kunit|mutants*) return 1 ;;
+	esac
+}
+
+# ahead TIER...: build what these boot, with what others leave of the CPUs. A tier
+# waits for a build that is under way.
 ahead() {
-	for tier in "$@"; do
-		case $tier in
+	for name in "$@"; do
+		case $name in
 		build) nice -n 19 "$LAB/build.sh" kcsan-7.3 ;;
 		debug) nice -n 19 "$LAB/build.sh" debug-6.12 ;;
 		esac || return
 	done
 }
 
-[ $# -gt 0 ] || die "usage: lab/check.sh TIER..."
-[ $# = 1 ] || ahead "$@" >/dev/null 2>&1 &
-list=
-for tier in "$@"; do
-	dir=$CACHE/build/check-$tier
-	locked "check-$tier"
-	if [ "$(cat "$dir/status" 2>/dev/null || echo 0)" != 0 ]; then
-		rm -rf "$CACHE/build/failed-$tier"
-		mv "$dir" "$CACHE/build/failed-$tier"
-	fi
+# keep TIER: its logs, without the roots and disks of machines.
+keep() {
+	kept=$CACHE/build/failed-$1
+	rm -rf "$kept"
+	cp -al "$CACHE/build/check-$1" "$kept"
+	find "$kept" \( -name root -o -name boot -o -name disk \
+		-o -name initramfs \) -prune -exec rm -rf {} +
+}
+
+# show_kept TIER: where to look.
+show_kept() {
+	echo "# logs of check-$1, kept in $CACHE/build/failed-$1:"
+	find "$CACHE/build/failed-$1" -type f -size +0 | sort | head -n 20 |
+		sed 's/^/#   /'
+}
+
+# tier NAME: KTAP on stdout, and in its directory.
+tier() {
+	dir=$CACHE/build/check-$1
+	locked "check-$1"
 	rm -rf "$dir"
 	mkdir -p "$dir"
-	list="$list $dir/ktap"
-	say "check-$tier"
+	say "check-$1"
 	begun=$(date +%s)
 	{
 		status=0
-		run "$tier" || status=$?
+		(
+			MRM_LOGS=$dir
+			export MRM_LOGS
+			run "$1"
+		) || status=$?
 		echo "$status" >"$dir/status"
 	} | tee "$dir/ktap"
 	took=$(($(date +%s) - begun))
@@ -76,11 +97,110 @@ for tier in "$@"; do
 	# What failed has said so, or it is said here.
 	if [ "$status" != 0 ] && "$LAB/summary" "$dir/ktap" >/dev/null; then
 		printf 'TAP version 13\n1..1\nnot ok 1 %s\n' \
-			"check-$tier ended with status $status" |
+			"check-$1 ended with status $status" |
 			tee -a "$dir/ktap"
 	fi
-	echo "# check-$tier took $took s"
+	echo "# check-$1 took $took s"
+	"$LAB/summary" "$dir/ktap" >/dev/null || keep "$1"
+}
+
+# lane DIR TIER...: what a tier prints is in DIR when it is over.
+lane() {
+	parts=$1
+	shift
+	echo $$ >"$parts/pid.$1"
+	for name in "$@"; do
+		tier "$name" >"$parts/.$name"
+		mv "$parts/.$name" "$parts/$name"
+	done
+	# A list on purpose.
+	# shellcheck disable=SC2086
+	ahead ${AHEAD:-} >/dev/null 2>&1 || true
+}
+
+# Whatever the lanes have started: a trap.
+# shellcheck disable=SC2317
+stop() {
+	for pid in "$TMP"/pid.*; do
+		kill -- "-$(cat "$pid")" 2>/dev/null || true
+	done
+	rm -rf "$TMP"
+}
+
+# start TIER...: as a lane, which can be stopped as a whole.
+start() {
+	[ $# -gt 0 ] || return 0
+	lanes=$((lanes + 1))
+	{
+		setsid -w "$0" --lane "$TMP" "$@" || true
+		: >"$TMP/over.$1"
+	} &
+}
+
+over() {
+	[ "$(find "$TMP" -name 'over.*' | wc -l)" = "$lanes" ]
+}
+
+two_lanes() {
+	TMP=$(mktemp -d)
+	trap stop EXIT
+	trap 'exit 1' HUP INT TERM
+	machines=
+	others=
+	for name in "$@"; do
+		if boots "$name"; then
+			machines="$machines $name"
+		else
+			others="$others $name"
+		fi
+	done
+	lanes=0
+	# Lists on purpose.
+	# shellcheck disable=SC2086
+	start $machines
+	AHEAD=$machines
+	export AHEAD
+	# shellcheck disable=SC2086
+	start $others
+	for name in "$@"; do
+		while [ ! -f "$TMP/$name" ] && ! over; do
+			sleep 1
+		done
+		cat "$TMP/$name" || say "check-$name was not run"
+	done
+}
+
+case ${1:-} in
+'')
+	die "usage: lab/check.sh TIER..."
+	;;
+--lane)
+	shift
+	lane "$@"
+	exit
+	;;
+esac
+if [ $# = 1 ]; then
+	tier "$1"
+else
+	two_lanes "$@"
+fi
+
+files=
+for name in "$@"; do
+	files="$files $CACHE/build/check-$name/ktap"
 done
-# $list is a list on purpose.
+status=0
+# A list on purpose.
 # shellcheck disable=SC2086
-exec "$LAB/summary" $list
+sum=$("$LAB/summary" $files) || status=1
+echo "$sum" | sed '$d'
+for name in "$@"; do
+	file=$CACHE/build/check-$name/ktap
+	"$LAB/summary" "$file" >/dev/null || show_kept "$name"
+done
+for goal in ${LEFT_OUT:-}; do
+	echo "# not run: make $goal"
+done
+echo "$sum" | tail -n 1
+exit "$status"

@@ -17,7 +17,11 @@ JOBS=${JOBS:-$(nproc)}
 CCACHE_DIR=$CACHE/ccache
 # The same tree in another place of the cache compiles to the same.
 CCACHE_BASEDIR=$CACHE
-export LAB REPO CACHE JOBS CCACHE_DIR CCACHE_BASEDIR
+# Where logs go: lab/check.sh says, or whoever else runs several scripts; those of
+# one that is run by hand are in a directory of its name.
+LOGS=${MRM_LOGS:-$CACHE/build/by-hand/$(basename "$0" .sh)}
+MRM_LOGS=$LOGS
+export LAB REPO CACHE JOBS CCACHE_DIR CCACHE_BASEDIR LOGS MRM_LOGS
 mkdir -p "$CACHE"
 
 # Progress goes to stderr: stdout is for results (KTAP) or a resulting path.
@@ -28,6 +32,14 @@ say() {
 die() {
 	say "$*"
 	exit 1
+}
+
+# logged FILE AS: a copy of it in LOGS, which no later build overwrites, and its
+# path.
+logged() {
+	mkdir -p "$LOGS"
+	cp "$1" "$LOGS/$2"
+	echo "$LOGS/$2"
 }
 
 as_root() {

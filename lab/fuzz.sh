@@ -17,13 +17,12 @@ status=0
 
 # fuzz KERNEL MINUTES
 fuzz() {
-	logs=fuzz/$1
-	out=$CACHE/build/check-$logs
+	out=$LOGS/$1
 	mkdir -p "$out"
 	rm -f "$out/results"
 	tail --pid=$$ -n +1 -F "$out/results" 2>/dev/null |
 		sed -un 's/^# fuzz: /lab: /p' >&2 &
-	MINUTES=$2 TIER=$logs "$LAB/selftest.sh" "$1" 1 vhost/ring_fuzz \
+	MINUTES=$2 MRM_LOGS=$out "$LAB/selftest.sh" "$1" 1 vhost/ring_fuzz \
 		-d . -m "$2" ${SEED:+-s "$SEED"} || status=1
 }
 

@@ -10,7 +10,7 @@
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
 
-out=$CACHE/build/check-lab
+out=$LOGS
 mkdir -p "$out"
 "$LAB/fetch.sh" stock >/dev/null
 count=0
@@ -197,6 +197,134 @@ totals "0 passed, 0 failed, 1 skipped" "all is skipped" <<'END'
 TAP version 13
 1..0 # SKIP no device
 END
+
+# again "COMMAND" TIER: KTAP is on stdin.
+again() {
+	mkdir -p "$out/check-$2"
+	cat >"$out/check-$2/ktap"
+	last=$("$LAB/summary" "$out/check-$2/ktap" | sed -n 's/^# again: //p') ||
+		true
+	result "$last" "$1" "again: $1"
+}
+
+again "lab/kunit.sh mmu_range_mirror.window_x" kunit <<'END'
+KTAP version 1
+1..1
+    KTAP version 1
+    # Subtest: mmu_range_mirror
+    1..2
+        KTAP version 1
+        # Subtest: window_x
+        not ok 1 high
+        not ok 2 low
+    not ok 1 window_x
+    ok 2 window_y
+not ok 1 mmu_range_mirror
+END
+again "lab/selftest.sh stock 1 vhost/watch -t nowhere" stock <<'END'
+# lab: program mm/mmu_range_mirror
+TAP version 13
+1..1
+ok 1 global.x
+# lab: program vhost/watch
+TAP version 13
+1..1
+not ok 1 device.plain.nowhere
+END
+again "ARGS=kunit.filter_glob=a.b lab/selftest.sh debug-6.12 1 mm/mmu_range_mirror" \
+	debug <<'END'
+KTAP version 1
+1..1
+    KTAP version 1
+    # Subtest: a
+    1..1
+    not ok 1 b
+not ok 1 a
+END
+again "make check-build" build <<'END'
+TAP version 13
+1..1
+not ok 1 kcsan-7.3: the kernel complained
+END
+again "lab/static.sh 'kernel-doc'" static <<'END'
+TAP version 13
+1..1
+not ok 1 static: kernel-doc
+END
+again "lab/mutants.sh wait-skipped" mutants-first <<'END'
+TAP version 13
+1..1
+not ok 1 mutants: I1 wait-skipped survives a.b
+END
+again "lab/mm/mm.sh mremap" mm-first <<'END'
+TAP version 13
+1..1
+not ok 1 mm: mremap: ./mremap_test: without mirrors PASS , with FAIL
+END
+again "CASES=paused make check-matrix" matrix <<'END'
+TAP version 13
+1..1
+not ok 1 matrix: paused: the kernel did not complain
+END
+again "make check-guest" guest <<'END'
+TAP version 13
+1..2
+ok 1 undisturbed: took place
+END
+
+# A copy of the repository in which every tier passes but those of $FAILING.
+fake=$out/fake
+rm -rf "$fake"
+mkdir -p "$fake/.ci" "$fake/lab/run" "$fake/lab/mm"
+cp "$REPO/Makefile" "$fake"
+cp "$REPO/.ci/run" "$fake/.ci"
+cp "$LAB/check.sh" "$LAB/env.sh" "$LAB/summary" "$fake/lab"
+cat >"$fake/stub" <<'END'
+#!/bin/sh
+name=$(basename "$0")
+echo "this is $name" >"$MRM_LOGS/console"
+case " $FAILING " in
+*" $name "*) failed=1 ;;
+*) failed= ;;
+esac
+printf 'TAP version 13\n1..1\n%sok 1 %s\n' "${failed:+not }" "$name"
+exit ${failed:-0}
+END
+chmod +x "$fake/stub"
+for stub in harness run/gates static litmus kunit selftest run/run mutants mm/mm \
+	both build; do
+	cp "$fake/stub" "$fake/lab/$stub.sh"
+done
+
+# all "LINE" STATUS WHAT [FAILING]: what .ci/run comes to.
+all() {
+	status=0
+	MRM_CACHE=$fake/cache FAILING=${4:-} "$fake/.ci/run" >"$fake/said" \
+		2>&1 || status=$?
+	result "$(tail -n 1 "$fake/said"), $status" "$1, $2" "all: $3"
+}
+
+says() {
+	grep -qxF "$1" "$fake/said" && status=0 || status=1
+	result "$status" 0 "$2"
+}
+
+kept=$fake/cache/build/failed-kunit
+all "10 passed, 1 failed" 1 "a failure in the first half" kunit.sh
+says "ok 1 both.sh" "all: the second half runs all the same"
+says "#   $kept/console" "a failure says where its logs are"
+says "# again: make check-kunit" "a failure says how to run it again"
+says "# not run: make check-kernels" "make check says what it did not run"
+all "11 passed, 0 failed" 0 "nothing failed"
+result "$(cat "$kept/console")" "this is kunit.sh" "a run that passes leaves them"
+all "10 passed, 1 failed" 1 "a failure in the second half" both.sh
+sed -i 's/^check-kernels:/check-nothing:/' "$fake/Makefile"
+all "7 passed, 1 failed" 1 "a half without a sum"
+
+# What says that its logs are in LOGS has them nowhere else.
+grep -lE '^(out|OUT|logs)=.CACHE/build/(check|run)-' "$LAB"/*.sh "$LAB"/*/*.sh \
+	>"$out/elsewhere" || true
+result "$(cat "$out/elsewhere")" "" "the logs of every tier are in one place"
 
 echo "1..$count"
 [ -z "$failed" ]

@@ -10,7 +10,7 @@
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
 
-out=$(kernel kunit)
+out=$LOGS
 mkdir -p "$out"
 locked run-kunit
 status=0

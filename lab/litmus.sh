@@ -14,9 +14,9 @@
 
 TREE=$(cd "${1:-$REPO}" && pwd)
 TESTS=$REPO/tools/memory-model/litmus-tests/mmu_range_mirror
-OUT=$(mktemp -d)
-trap 'rm -rf "$OUT"' EXIT
-trap 'exit 1' HUP INT TERM
+OUT=$LOGS/tests
+rm -rf "$OUT"
+mkdir -p "$OUT"
 
 need python3
 HERD=$("$LAB/fetch.sh" herd)

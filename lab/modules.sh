@@ -140,6 +140,6 @@ make -C "$KDIR" M="$out" -j"$JOBS" DEBIAN_KERNEL_USE_CCACHE=y \
 	>"$out/build.log" 2>&1 || {
 	grep -E 'error:|undefined|No rule' "$out/build.log" >&2 ||
 		tail -n 20 "$out/build.log" >&2
-	die "the modules do not build; see $out/build.log"
+	die "the modules do not build; see $(logged "$out/build.log" "$name-build.log")"
 }
 echo "$out"

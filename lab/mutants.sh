@@ -6,7 +6,7 @@
 # Apply each small wrong change of lab/mutants.tsv, or those named, or the first
 # of each invariant that takes no virtual machine, to a copy of the repository,
 # run the test that must notice it, and print KTAP: a mutant that it does not
-# notice is a failure. With all mutants, the table of invariants in Documentation
+# notice is a failure, and its logs are kept. With all mutants, the table of invariants in Documentation
 # has to be that of this run, too. With ALL=1 every test of the suite is run, to
 # see who else notices.
 
@@ -16,8 +16,8 @@
 TABLE=Documentation/mm/mmu_range_mirror_invariants.rst
 work=$CACHE/build/mutants
 copy=$work/repo
-mkdir -p "$work"
-: >"$work/table"
+mkdir -p "$work" "$LOGS"
+: >"$LOGS/table"
 
 # A cache of its own but for what is downloaded: the other tiers' trees and
 # kernels must never see a mutant.
@@ -41,7 +41,7 @@ killers() {
 	failed=$(sed -nE -e 's/^ +not ok [0-9]+ (- )?([^# ]*).*/\2/p' \
 		-e 's/^not ok [0-9]+ ([a-z_]+\.[^# ]*).*/\1/p' \
 		-e 's/^not ok .*: (the kernel complained).*/\1/p' \
-		"$work/$name.out" | tr '\n' ',' | sed 's/,$//; s/,/, /g')
+		"$LOGS/$name/out" | tr '\n' ',' | sed 's/,$//; s/,/, /g')
 	if [ -n "$failed" ]; then
 		echo "$failed"
 	elif [ "$1" != 0 ]; then
@@ -49,7 +49,7 @@ killers() {
 	fi
 }
 
-# run NAME TESTS: into $work/NAME.*. KUnit's tests are SUITE.CASE; those that take
+# run NAME TESTS: into $LOGS/NAME. KUnit's tests are SUITE.CASE; those that take
 # a virtual machine are what lab/selftest.sh takes, PROGRAM ARGUMENT...
 run() {
 	# $2 is words on purpose.
@@ -60,10 +60,13 @@ run() {
 	*/*) set -- "$1" selftest.sh stock 1 $2 ;;
 	*) set -- "$1" kunit.sh "$2" ;;
 	esac
-	into=$work/$1
+	into=$LOGS/$1
 	tool=$copy/lab/$2
 	shift 2
-	MRM_CACHE=$own "$tool" "$@" >"$into.out" 2>"$into.err" </dev/null
+	rm -rf "$into"
+	mkdir -p "$into"
+	MRM_CACHE=$own MRM_LOGS=$into "$tool" "$@" >"$into/out" 2>"$into/err" \
+		</dev/null
 }
 
 need rsync git
@@ -109,21 +112,22 @@ while IFS=$tab read -r name invariant tests file script; do
 	mv "$copy/$file.orig" "$copy/$file"
 	touch "$copy/$file"
 	by=$(killers "$status")
-	if grep -qE 'do(es)? not (build|apply)' "$work/$name.err"; then
+	if grep -qE 'do(es)? not (build|apply)' "$LOGS/$name/err"; then
 		echo "not ok $n mutants: $name does not build, or its patch not apply"
 	elif [ -n "$by" ]; then
 		echo "ok $n mutants: $invariant $name, killed by $by"
-		printf '%s\t%s\t%s\n' "$invariant" "$name" "$tests" >>"$work/table"
+		printf '%s\t%s\t%s\n' "$invariant" "$name" "$tests" >>"$LOGS/table"
+		rm -rf "${LOGS:?}/$name"
 	else
 		echo "not ok $n mutants: $invariant $name survives $tests"
 	fi
 done <"$work/list"
 
 [ $# -eq 0 ] || exit 0
-"$LAB/mutants.awk" "$LAB/mutants.tsv" "$work/table" >"$work/invariants.rst"
-if cmp -s "$work/invariants.rst" "$REPO/$TABLE"; then
+"$LAB/mutants.awk" "$LAB/mutants.tsv" "$LOGS/table" >"$LOGS/invariants.rst"
+if cmp -s "$LOGS/invariants.rst" "$REPO/$TABLE"; then
 	echo "ok $((n + 1)) mutants: $TABLE is of this run"
 else
 	echo "not ok $((n + 1)) mutants: $TABLE is not of this run"
-	say "copy $work/invariants.rst over it"
+	say "copy $LOGS/invariants.rst over it"
 fi

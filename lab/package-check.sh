@@ -20,7 +20,7 @@ site=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' |
 	grep -v security | head -n 1)
 # shellcheck disable=SC2016
 security=$(apt-get indextargets --format '$(SITE)' | grep security | head -n 1)
-out=$CACHE/build/check-package/roots
+out=$LOGS/roots
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 leave() {

@@ -31,6 +31,7 @@ programs() {
 			continue
 		}
 		echo "lab: $program" >/dev/kmsg
+		echo "# lab: program $program"
 		# $arguments is words on purpose.
 		# shellcheck disable=SC2086
 		"/selftests/$program" $arguments 2>&1 </dev/null

@@ -9,8 +9,8 @@
 # KTAP; with TIMES beyond one, that often, one KTAP line a round, and of the
 # tests only the races. With PROGRAM, of one set (mm/mmu_range_mirror), just that
 # one, with arguments of kselftest_harness. MINUTES is how long that takes beyond
-# what a program takes; it then runs on ext4. TIER names the logs, MIB is the
-# machine's memory, ARGS are for the kernel.
+# what a program takes; it then runs on ext4. MIB is the machine's memory, ARGS are
+# for the kernel.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
@@ -60,8 +60,7 @@ esac
 seconds=$((seconds + (times - 1) * 300))
 
 tree=$("$LAB/tree.sh" "$base")
-out=$CACHE/build/check-${TIER:-${kernel%-*}}
-[ "$times" = 1 ] || out=$CACHE/build/check-repeat
+out=$LOGS
 mkdir -p "$out"
 
 say "building the selftests"

@@ -6,7 +6,7 @@
 # The upstream series for each base (7.3 and 6.12, or that of KSRC), as who gets
 # it would use it: "git am" on the source, then checkpatch --strict, a build, and
 # on 7.3 KUnit, for each commit. The core fix is taken out once, to see its test
-# fail. KTAP; what a build or a test says is in build/check-series/ in the cache.
+# fail. KTAP; what a build or a test says is in LOGS (lab/env.sh).
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
@@ -23,7 +23,7 @@ if [ $# -eq 0 ]; then
 	fi
 fi
 need git perl python3
-logs=$CACHE/build/check-series
+logs=$LOGS
 mkdir -p "$logs"
 GIT_CONFIG_GLOBAL=/dev/null
 GIT_CONFIG_NOSYSTEM=1

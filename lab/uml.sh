@@ -6,7 +6,7 @@
 # Build the 7.3 overlay tree for UML as lab/kconfig/NAME.config says, and run
 # its KUnit suites natively on two CPUs, with the console on stdout as it comes.
 # Arguments go to "kunit.py exec". Exits with 2 if it does not build, else as
-# kunit.py does, whose own words are in build/NAME/kunit.err in the cache. With KTREE that tree is
+# kunit.py does, whose own words are in LOGS/kunit.err. With KTREE that tree is
 # built in place of the overlay, as far as it has our symbols.
 
 # shellcheck source=lab/env.sh
@@ -20,7 +20,7 @@ need_build
 tree=$("$LAB/tree.sh" 7.3)
 out=$(kernel "$name")
 locked "build-$(basename "$out")"
-mkdir -p "$out"
+mkdir -p "$out" "$LOGS"
 config=$LAB/kconfig/$name.config
 if [ -n "${KTREE:-}" ]; then
 	known_to "$tree" "$config" "$LAB/kconfig/upstream.config" >"$out/fragment"
@@ -33,11 +33,11 @@ say "building UML for $name (three minutes, if it is the first time)"
 	--make_options CC="ccache gcc" >"$out/build.log" 2>&1 || {
 	grep -E 'error:|undefined|ERROR|missing' "$out/build.log" >&2 ||
 		tail -n 20 "$out/build.log" >&2
-	say "UML does not build; see $out/build.log"
+	say "UML does not build; see $(logged "$out/build.log" "$name-build.log")"
 	exit 2
 }
 
 say "running it"
 PYTHONUNBUFFERED=1 "$tree/tools/testing/kunit/kunit.py" exec --arch=um \
 	--build_dir="$out" --timeout="$SECONDS_MAX" --raw_output=all \
-	--kernel_args=seccomp=on --kernel_args=ncpus=2 "$@" 2>"$out/kunit.err"
+	--kernel_args=seccomp=on --kernel_args=ncpus=2 "$@" 2>"$LOGS/kunit.err"

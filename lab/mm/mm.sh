@@ -25,7 +25,7 @@ XFERS=${XFERS:-20000}
 # What threads that are cancelled want, and ldd does not know of.
 unwinder=libgcc_s.so.1
 
-out=$CACHE/build/check-mm
+out=$LOGS
 locked check-mm-machine
 unset KSRC
 need bash libcap-dev libnuma-dev rsync
@@ -39,7 +39,7 @@ say "building the kernel's own tests"
 {
 	make -C "$tree" O="$headers" headers &&
 		make -j"$JOBS" -C "$tree/tools/testing/selftests" TARGETS=mm \
-			O="$tests" INSTALL_PATH="$out/install" \
+			O="$tests" INSTALL_PATH="$tests/installed" \
 			KHDR_INCLUDES="-isystem $headers/usr/include" install &&
 		make -C "$tree/tools/virtio" clean &&
 		CFLAGS="-isystem $headers/usr/include -DNUM_XFERS=$XFERS" \
@@ -50,7 +50,7 @@ say "building the kernel's own tests"
 }
 
 files=
-for file in "$out"/install/mm/*; do
+for file in "$tests"/installed/mm/*; do
 	[ ! -x "$file" ] || [ -d "$file" ] ||
 		files="$files -b $file:/kselftest/mm/$(basename "$file")"
 done

@@ -15,7 +15,7 @@
 . "$LAB/ktap.sh"
 
 PFN=$LAB/pfncache
-out=$CACHE/build/check-pfncache
+out=$LOGS
 mkdir -p "$out"
 unset KSRC
 need gcc libc6-dev rsync qemu-system-x86 cpio

@@ -10,7 +10,7 @@
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/../env.sh"
 
-out=$CACHE/build/check-gates
+out=$LOGS/gates
 mkdir -p "$out"
 phases="undisturbed pageout migrate thp flip"
 accel=tcg

@@ -21,7 +21,7 @@ modules=plain
 minutes=
 cases=
 rounds=
-out=$CACHE/build/run-$mode
+out=$LOGS
 root=$out/root
 mkdir -p "$out"
 
