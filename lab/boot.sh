@@ -198,7 +198,8 @@ nodes=' on 2 nodes'
 [ -z "$KARCH" ] || nodes=
 echo "# $KERNEL under $accel, $cpus CPUs, $mib MiB$nodes: $took s"
 
-if ! "$LAB/splat.awk" "$OUT/console" >"$OUT/splats"; then
+if ! "$LAB/splat.awk" -v symbols="$CACHE/build/$KERNEL/symbols" \
+	"$OUT/console" >"$OUT/splats"; then
 	say "the kernel complained:"
 	head -n 40 "$OUT/splats" >&2
 	exit 2

@@ -132,6 +132,7 @@ objects-*)
 	exit
 	;;
 esac
+our_symbols "$out" >"$out/symbols"
 rm -rf "$out/root"
 run_make INSTALL_MOD_PATH="$out/root" DEPMOD=depmod modules_install
 echo "$out"

@@ -151,6 +151,19 @@ known_to() {
 		!/^CONFIG_.*(MIRROR|MMU_NOTIFIER)/ || $1 in known' - "$@"
 }
 
+# our_symbols DIRECTORY: what a stack shows of code of ours, and of vhost's: the
+# functions in the objects that were built of it there.
+our_symbols() {
+	{
+		(cd "$REPO" && find drivers lib mm samples -name '*.c') |
+			sed 's/c$/o/'
+		(cd "$1" && find drivers/vhost -name '*.o' ! -name '*.mod.o')
+	} | while read -r object; do
+		[ ! -f "$1/$object" ] || "${CROSS:-}nm" "$1/$object"
+	done | awk '$2 ~ /^[tT]$/ && $3 !~ /^__pfx_|_module$/ { print $3 }' |
+		sort -u
+}
+
 # The unpacked stock kernel's release, after lab/fetch.sh stock.
 stock_release() {
 	basename "$CACHE"/stock/boot/vmlinuz-* | sed s/^vmlinuz-//

@@ -1,14 +1,24 @@
 #!/usr/bin/awk -f
 # SPDX-License-Identifier: GPL-2.0
 #
+# splat.awk [-v symbols=FILE] CONSOLE
+#
 # Print what a kernel complained about on its console, with what follows it;
-# exit with status 1 if there was anything. Races that KCSAN reports count if
-# code of ours made one of the accesses: the kernel has known ones of its own.
+# exit with status 1 if there was anything. Races that KCSAN reports count if a
+# function of FILE (our_symbols in lab/env.sh) made one of the accesses: the kernel
+# has known ones of its own. Without FILE all of them count.
+
+BEGIN {
+	while (symbols != "" && (getline symbol <symbols) > 0)
+		known[symbol] = ++nr_known
+}
 
 # A frame of the stack that follows "read to" or "write to": the first is what
 # accessed the memory, or a routine of the library that it called to do so.
 function look_at(frame) {
-	if (frame !~ /(mmu|ring)_(range_)?mirror| (mirror|window|domain)_|vhost/)
+	sub(/\+0x.*/, "", frame)
+	sub(/.* /, "", frame)
+	if (nr_known && !(frame in known))
 		return depth == 1 && \
 			frame ~ /find_|mem(cpy|set|move)|bitmap|cpumask|list_|tree/
 	ours = 1
