@@ -9,10 +9,15 @@
 #   0  the test passed      1  it failed (or a module did not load)
 #   2  the kernel complained, whatever the test said
 #   3  it did not end by itself within -t SECONDS (60)
-# OUTDIR gets results (the test's stdout), console, splats, qemu (its stderr).
+# OUTDIR gets results (the test's stdout), console, splats, qemu (its stderr) and
+# qemu.log (how CPUs were reset, and a triple fault).
 # ROOTDIR becomes an initramfs, or with -i ext4 a disk. Memory is on two NUMA
 # nodes, but for other architectures' kernels (lab/arch.sh), which are always
 # emulated. On stdout one line says what the machine was.
+#
+# A run that dies of a known fault of QEMU's TCG (lab/stale.awk), and of nothing
+# else, is booted again, at most AGAIN times; a line on stdout says so each time,
+# lab/summary counts them, and OUTDIR/console.N is kept.
 #
 # KVM is used if a boot of this kernel under it has succeeded since the host
 # was booted (it is tried once); else TCG. -c is TCG's CPU model; under KVM it
@@ -25,6 +30,7 @@
 . "$LAB/arch.sh"
 
 PROBE_SECONDS=10
+AGAIN=3
 
 KERNEL=
 ROOT=
@@ -116,6 +122,7 @@ qemu() {
 	# shellcheck disable=SC2046
 	timeout -k 5 "$limit" "$QEMU" $(hardware "$accel") \
 		-nodefaults -display none -no-reboot \
+		-d cpu_reset -D "$dir/qemu.log" \
 		-serial "file:$dir/console" \
 		-kernel "$vmlinuz" -initrd "$initrd" -append "$append" \
 		"$@" </dev/null >"$dir/qemu" 2>&1
@@ -163,9 +170,41 @@ choose_accel() {
 	cat "$verdict"
 }
 
+# prepare: the root as it is to be booted from. What ran before may have written
+# to it.
+prepare() {
+	rm -f "$OUT/console" "$OUT/results" "$OUT/splats" "$OUT/qemu.log"
+	[ "$image" = ext4 ] || return 0
+	# Holes cost nothing: half a gigabyte is left to the test.
+	size=$(($(du -sm "$ROOT" | cut -f1) * 5 / 4 + 512))
+	rm -f "$OUT/disk"
+	mke2fs -q -F -t ext4 -d "$ROOT" "$OUT/disk" "${size}M" >&2 ||
+		die "no $OUT/disk"
+}
+
+# stale: did the machine die of QEMU's own fault? It takes threads.
+stale() {
+	[ "$accel" = tcg ] && fault=$("$LAB/stale.awk" "$OUT/splats")
+}
+
+# boot: once. What the kernel complained about is in OUTDIR/splats.
+boot() {
+	prepare
+	say "booting $KERNEL under $accel, for at most $seconds s"
+	begun=$(date +%s)
+	status=0
+	# $disk and $extra are words on purpose.
+	# shellcheck disable=SC2086
+	qemu "$accel" "$seconds" "$OUT" "$OUT/initramfs" "$args" $disk $extra ||
+		status=$?
+	took=$(($(date +%s) - begun))
+	"$LAB/splat.awk" -v symbols="$CACHE/build/$KERNEL/symbols" \
+		"$OUT/console" >"$OUT/splats"
+}
+
 cpus1=
 [ "$cpus" -lt 2 ] || cpus1=1-$((cpus - 1))
-rm -f "$OUT/console" "$OUT/results" "$OUT/splats"
+rm -f "$OUT"/console.*
 accel=$(choose_accel)
 case $image in
 '')
@@ -173,10 +212,6 @@ case $image in
 	disk=
 	;;
 ext4)
-	# Holes cost nothing: half a gigabyte is left to the test.
-	size=$(($(du -sm "$ROOT" | cut -f1) * 5 / 4 + 512))
-	rm -f "$OUT/disk"
-	mke2fs -q -F -t ext4 -d "$ROOT" "$OUT/disk" "${size}M" >&2
 	rm -rf "${OUT:?}/boot"
 	"$LAB/root.sh" -r "$OUT/boot" -k "$KERNEL" -M virtio_blk -m ext4
 	pack "$OUT/boot" "$OUT/initramfs"
@@ -188,24 +223,36 @@ ext4)
 	;;
 esac
 
-say "booting $KERNEL under $accel, for at most $seconds s"
-begun=$(date +%s)
-# $disk and $extra are words on purpose.
-# shellcheck disable=SC2086
-qemu "$accel" "$seconds" "$OUT" "$OUT/initramfs" "$args" $disk $extra || true
-took=$(($(date +%s) - begun))
+again=0
+complained=
+until boot; do
+	if [ "$again" = "$AGAIN" ] || ! stale; then
+		complained=yes
+		break
+	fi
+	again=$((again + 1))
+	mv "$OUT/console" "$OUT/console.$again"
+	echo "# booted again, $again of at most $AGAIN times, for QEMU's fault:" \
+		"$fault, after $took s"
+done
 nodes=' on 2 nodes'
 [ -z "$KARCH" ] || nodes=
 echo "# $KERNEL under $accel, $cpus CPUs, $mib MiB$nodes: $took s"
 
-if ! "$LAB/splat.awk" -v symbols="$CACHE/build/$KERNEL/symbols" \
-	"$OUT/console" >"$OUT/splats"; then
+if [ -n "$complained" ]; then
 	say "the kernel complained:"
 	head -n 40 "$OUT/splats" >&2
 	exit 2
 fi
 if ! ended "$OUT"; then
-	say "no end after $took s; the last lines of $OUT/console:"
+	case $status in
+	124|137) say "no end after $took s; the last lines of $OUT/console:" ;;
+	*)
+		say "QEMU was gone after $took s, with status $status;" \
+			"$(grep -s 'Triple fault' "$OUT/qemu.log" ||
+				echo no triple fault). The last lines of $OUT/console:"
+		;;
+	esac
 	tail -n 5 "$OUT/console" >&2 || true
 	tail -n 5 "$OUT/qemu" >&2
 	exit 3

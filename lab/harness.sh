@@ -4,8 +4,8 @@
 # lab/harness.sh
 #
 # Tests of the harness itself: whatever can go wrong in a run is reported. One
-# table of boots (what /test.sh does, and how lab/boot.sh must judge it), one
-# of console lines, one of KTAP.
+# table of boots (what /test.sh does, and how lab/boot.sh must judge it), one of
+# boots of a QEMU that is none, one of console lines, one of KTAP.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
@@ -55,6 +55,28 @@ echo 'void hrtimer_wakeup(void) {}' |
 	gcc -c -x c -o "$out/objects/mm/another.o" -
 our_symbols "$out/objects" >"$out/symbols"
 
+# machines STATUS AGAIN NAME CONSOLE...: consoles of machines, as lab/boot.sh boots
+# one after another, and how it must judge, and how often boot again. After the
+# last of them come machines in which all is well.
+machines() {
+	wanted="$1, $2 times again"
+	what=$3
+	shift 3
+	rm -rf "$out/machines"
+	mkdir -p "$out/machines" "$out/emptied"
+	number=0
+	for console in "$@"; do
+		number=$((number + 1))
+		ln -s "$console" "$out/machines/$number"
+	done
+	status=0
+	PATH=$out/bin:$PATH ACCEL=${accel:-tcg} MACHINES=$out/machines \
+		"$LAB/boot.sh" -k stock -r "$out/emptied" -o "$out/imagined" \
+		>"$out/imagined.log" 2>"$out/imagined.err" || status=$?
+	again=$(grep -c '^# booted again' "$out/imagined.log") || true
+	result "$status, $again times again" "$wanted" "$what"
+}
+
 # complains STATUS NAME: a console's lines are on stdin.
 complains() {
 	status=0
@@ -91,6 +113,80 @@ END
 boots 3 powers-off 60 <<'END'
 poweroff -f
 END
+# What QEMU is in the next ones: it says what the files in MACHINES have for each
+# machine, and if that is nothing bad, that the test has passed.
+mkdir -p "$out/bin"
+cat >"$out/bin/qemu-system-x86_64" <<'END'
+#!/bin/sh
+for word; do
+	case $word in
+	file:*) file=${word#file:}; eval "${file##*/}=\$file" ;;
+	*/qemu.log) log=$word ;;
+	esac
+done
+runs=$(($(cat "$MACHINES/runs" 2>/dev/null || echo 0) + 1))
+echo "$runs" >"$MACHINES/runs"
+cat "$MACHINES/$runs" >"$console" 2>/dev/null ||
+	echo "[    0.000000] Linux version 6.12.0" >"$console"
+case $(cat "$console") in
+*Oops*) exit ;;
+*gone*) echo "Triple fault" >"$log"; exit ;;
+*unhappy*) echo "# lab: exit status 1" >"$results" ;;
+*) echo "# lab: exit status 0" >"$results" ;;
+esac
+END
+chmod +x "$out/bin/qemu-system-x86_64"
+# As QEMU 7.2 died of patches of the scheduler: there is no breakpoint any more.
+stale=$out/stale
+cat >"$stale" <<'END'
+[   23.405202] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI
+[   23.405730] CPU: 1 UID: 0 PID: 154 Comm: test.sh Not tainted 6.12.117+deb12-cloud-amd64 #1  Debian 6.12.117-1~deb12u1
+[   23.405921] Hardware name: QEMU Standard PC (i440FX + PIIX, 1996), BIOS 1.16.2-debian-1.16.2-1 04/01/2014
+[   23.406037] RIP: 0010:update_curr_se+0x32/0x90
+[   23.406380] Code: fd 48 83 ec 08 83 bf a8 0a 00 00 01 76 50 48 8b 95 c0 0a 00 00 48 89 d0 48 2b 46 58 48 85 c0 7e 0a 48 89 56 58 48 01 46 60 eb <0a> 48 83 c4 08 5d e9 73 8d b8 00 48 83 be a8 00 00 00 00 48 8d 96
+[   23.406456] RSP: 0000:ffffd358c041ce38 EFLAGS: 00000012
+[   23.406956] Call Trace:
+[   23.407626]  <IRQ>
+[   23.407732]  ? reweight_entity+0x1b9/0x250
+[   23.408078]  update_curr+0x2d/0x1e0
+[   23.408549] RIP: 0033:0x42ed9b
+[   23.408549] Code: 48 89 1d 28 c1 1b 00 8b 03 25 00 80 00 00 0f 85 13 ff ff ff 64 4c 8b 3c 25 10 00 00 00 48 8b bb 88 00 00 00 4c 39 7f 08 74 1a <ba> 01 00 00 00 f0 0f b1 17 0f 85 9e 00 00 00 48 8b bb 88 00 00 00
+[   23.405134] Oops: int3: 0000 [#2] PREEMPT SMP NOPTI
+[   23.408549] Kernel panic - not syncing: Fatal exception in interrupt
+END
+sed 's/60 eb <0a>/60 cc <0a>/' "$stale" >"$out/breakpoint"
+sed '/Code: fd/s/Code: .*/Code: Unable to access opcode bytes at 0xffffffffc0000000./' \
+	"$stale" >"$out/no-code"
+sed 's/int3/invalid opcode/' "$stale" >"$out/other"
+{
+	echo "[   22.000000] BUG: Bad page state in process test  pfn:01234"
+	cat "$stale"
+} >"$out/second"
+{
+	cat "$out/other"
+	sed 's/#1/#2/' "$stale"
+} >"$out/after"
+echo "[   23.000000] an unhappy test" >"$out/unhappy"
+echo "[   23.000000] soon gone" >"$out/gone"
+machines 0 0 "a machine in which all is well"
+machines 0 1 "QEMU's fault is none of the test's" "$stale"
+machines 0 3 "three times QEMU's fault" "$stale" "$stale" "$stale"
+machines 2 3 "four times QEMU's fault" "$stale" "$stale" "$stale" "$stale"
+machines 1 1 "a test that fails after QEMU's fault" "$stale" "$out/unhappy"
+machines 2 1 "another fault after QEMU's" "$stale" "$out/other"
+machines 2 0 "a breakpoint that is there" "$out/breakpoint"
+machines 2 0 "a breakpoint in what cannot be read" "$out/no-code"
+machines 2 0 "no breakpoint" "$out/other"
+machines 2 0 "QEMU's fault in a kernel that complained before" "$out/second"
+machines 2 0 "QEMU's fault after another" "$out/after"
+accel=kvm
+machines 2 0 "QEMU's fault without its emulation" "$stale"
+accel=icount
+machines 2 0 "QEMU's fault without its threads" "$stale"
+accel=
+machines 3 0 "a machine that is gone" "$out/gone"
+grep -q 'gone .*Triple fault' "$out/imagined.err" && status=0 || status=1
+result "$status" 0 "a triple fault is told"
 complains 0 "an ordinary console" <<'END'
 [    0.000000] Linux version 6.12.0
 [    0.269733] Speculative Return Stack Overflow: WARNING: See https://kernel.org/doc/html/latest/admin-guide/hw-vuln/srso.html for mitigation options.
@@ -355,6 +451,15 @@ all "7 passed, 1 failed" 1 "a half without a sum"
 grep -lE '^(out|OUT|logs)=.CACHE/build/(check|run)-' "$LAB"/*.sh "$LAB"/*/*.sh \
 	>"$out/elsewhere" || true
 result "$(cat "$out/elsewhere")" "" "the logs of every tier are in one place"
+
+totals "1 passed, 0 failed" "a boot that was repeated" <<'END'
+TAP version 13
+# booted again, 1 of at most 3 times, for QEMU's fault: Oops: int3 at x, after 3 s
+1..1
+ok 1 a
+END
+! "$LAB/summary" "$out/ktap-case" | grep -qx '# machines .* fault: 1' || counted=yes
+result "${counted:-no}" yes "summary: it is counted"
 
 echo "1..$count"
 [ -z "$failed" ]
