@@ -78,13 +78,13 @@ config() {
 	echo "CONFIG_MMU_RANGE_MIRROR=m"
 	echo "CONFIG_MMU_MIRROR_TLB=m"
 	echo "CONFIG_MMU_MIRROR_WINDOW=m"
+	echo "CONFIG_MMU_MIRROR_EXTENTS=m"
 	echo "CONFIG_MMU_RANGE_MIRROR_DEBUGFS=y"
 	[ -z "$base" ] || echo "CONFIG_VHOST_RING_MIRROR=y"
 	case $name in
 	plain|running) return ;;
 	esac
 	echo "CONFIG_MMU_RANGE_MIRROR_INJECT=y"
-	echo "CONFIG_MMU_MIRROR_EXTENTS=m"
 	echo "CONFIG_SAMPLE_MMU_RANGE_MIRROR=m"
 	echo "CONFIG_TEST_MMU_MIRROR_TLB=m"
 	echo "CONFIG_TEST_MMU_RANGE_MIRROR=m"
