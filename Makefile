@@ -47,7 +47,7 @@ help:
 	@echo '  check-mutants  the tests against all small wrong changes        1 hour'
 	@echo '  check-fuzz     hostile users of vhost, for MINUTES (30)        45 min'
 	@echo '  check-repeat   the races of check-debug, N times (N=200)        1 hour'
-	@echo '  check-package  the package in a new Debian 12 and 13           30 min'
+	@echo '  check-package  the package in a new Debian 12 and 13, and used 40 min'
 	@echo "  check-mm       the kernel's own tests of mm, virtio; all mirrored  15 min"
 	@echo '  check-soak     rings and windows, disturbed (MINUTES=25)      30 min'
 	@echo '  check-matrix   guests: two, paused, migrated, killed; CASES="..."  10 min'

@@ -18,6 +18,7 @@ run() {
 	lab)
 		"$LAB/harness.sh"
 		"$LAB/run/gates.sh"
+		"$LAB/package-cases.sh"
 		;;
 	litmus) "$LAB/litmus.sh" ;;
 	static) "$LAB/static.sh" ;;

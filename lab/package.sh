@@ -3,15 +3,14 @@
 #
 # lab/package.sh deb | install
 #
-# deb: build the DKMS package, and print its path. install: and install it, so
-# that DKMS builds the modules for every installed kernel whose headers are
-# there; "apt remove mmu-range-mirror-dkms" leaves the stock modules.
+# deb: build the DKMS package, and print its path. install: and install it, which
+# builds the modules for every kernel that they are for: packaging/README.md.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
 
 what=${1:?usage: lab/package.sh deb|install}
-need rsync dpkg-dev debhelper dh-dkms
+need rsync dpkg-dev debhelper
 out=$CACHE/build/deb
 locked deb
 rm -rf "$out"
