@@ -15,7 +15,7 @@ need make patch xz-utils kmod bash
 unset KSRC
 "$LAB/fetch.sh" stock >/dev/null
 src=$("$LAB/fetch.sh" src-6.12)
-deb=$("$LAB/package.sh" deb)
+deb=$("$LAB/package.sh" deb | grep dkms)
 out=$CACHE/build/package-cases
 rm -rf "$out"
 mkdir -p "$out/bin" "$out/source/linux-source-6.12/drivers"

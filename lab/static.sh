@@ -42,7 +42,7 @@ kernel_files() {
 spdx() {
 	tracked | grep -Ev '^COPYING$|\.(md|patch|litmus|in)$|(^|/)\.gitignore$' |
 		grep -v '^patches/series/.*\.txt$' |
-		grep -Ev '^packaging/debian/(changelog|control|copyright|source/format|.*\.docs)$' |
+		grep -Ev '^packaging/debian/(changelog|control|copyright|source/format|.*\.(docs|install|manpages))$' |
 		while read -r file; do
 			head -n 2 "$file" | grep -q 'SPDX-License-Identifier: ' ||
 				echo "$file: no SPDX line"

@@ -56,7 +56,7 @@ says_what_is_loaded() {
 	"$@" >/tmp/installed 2>&1
 	status=$?
 	cat /tmp/installed
-	[ "$status" = 0 ] && grep 'modprobe -r vhost_net' /tmp/installed
+	[ "$status" = 0 ] && grep 'modprobe -r .*vhost_net' /tmp/installed
 }
 
 in_updates() {
@@ -90,6 +90,14 @@ vsock() {
 # DKMS is of bash.
 [ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd
 
+another_driver() {
+	for module in mirror_shadow mirror_window; do
+		modinfo -F depends "/opt/third/$module.ko" | tr , ' ' |
+			xargs modprobe -a || return
+		insmod "/opt/third/$module.ko" && rmmod "$module" || return
+	done
+}
+
 echo "TAP version 13"
 result_of "stock vhost_net is loaded" load vhost_net stock
 result_of "the package is installed, and says what is loaded" \
@@ -102,6 +110,9 @@ result_of "packets through vhost-net" packet
 result_of "commands through vhost-scsi" scsi
 result_of "memory mapped through vhost-vdpa" map_memory first
 result_of "a packet through vhost-vsock" vsock
+
+result_of "mirrorstat shows them" mirrorstat --once
+result_of "another driver" another_driver
 
 modprobe -r vhost_vsock vhost_scsi
 result_of "the package is removed, and says what is loaded" \
