@@ -21,6 +21,7 @@
 need debootstrap gcc libc6-dev kmod rsync
 NAME=mmu-range-mirror
 out=$CACHE/build/package-check
+mkdir -p "$LOGS"
 SOURCE=linux-source-6.12
 VHOST="vhost vhost_net vhost_scsi vhost_vsock vhost_vdpa"
 
@@ -274,7 +275,7 @@ begin package
 for suite in "$@"; do
 	about "$suite"
 	root=$out/$suite
-	log=$out/$suite.log
+	log=$LOGS/$suite.log
 	say "the package in a new $suite"
 	trap leave EXIT
 	make_root

@@ -103,9 +103,9 @@ machine() {
 	as_root cp "$build/selftests/init" "$build/root/init"
 	as_root cp "$LAB/package/vm.sh" "$build/root/test.sh"
 	status=0
-	"$LAB/boot.sh" -k "$name" -r "$build/root" -o "$build/out" -i ext4 \
+	"$LAB/boot.sh" -k "$name" -r "$build/root" -o "$LOGS/$name" -i ext4 \
 		-t 900 >>"$log" 2>&1 || status=$?
-	sed -n 's/^\(not \)\{0,1\}ok.*/# &/p; /^# [^l]/p' "$build/out/results" || true
+	sed -n 's/^\(not \)\{0,1\}ok.*/# &/p; /^# [^l]/p' "$LOGS/$name/results" || true
 	return $status
 }
 
