@@ -215,6 +215,10 @@ invariants() {
 		diff - Documentation/mm/mmu_range_mirror_invariants.rst
 }
 
+figures() {
+	lab/bench/prose.py lab/bench/prose.tsv
+}
+
 # What to check, and the function that does: first what takes no tree of a kernel,
 # then the rest, the longest of it first.
 all() {
@@ -224,6 +228,7 @@ all() {
 	nothing left unfinished: unfinished
 	no public structure depends on the configuration: layout
 	the table of invariants has the mutants of lab/mutants.tsv: invariants
+	figures in documents are those that the bench wrote: figures
 	shellcheck: shell
 	coccinelle finds what it should, and nothing else: coccinelle_cases
 	patches apply to 7.3 without fuzz: applies 7.3
