@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Flushing the TLB of a device: few commands for many ranges, and flushes that
- * are put off until somebody relies on them.
+ * Flushing the TLB of a device: few commands for many ranges, and deferred
+ * flushes, which wait until somebody relies on them.
  *
- * mm/mmu_range_mirror.c decides when; here is only how.
+ * mm/mmu_range_mirror.c decides when to flush; this file says how.
  */
 #include <linux/export.h>
 #include <linux/minmax.h>
@@ -47,8 +47,8 @@ static void gather_splice(struct mmu_mirror_gather *gather, unsigned int at,
  * @start: first byte, page aligned
  * @end: first byte after it, page aligned
  *
- * Ranges that overlap or abut become one. Where the array is too small,
- * everything will be flushed.
+ * Ranges that overlap or abut become one. If the array is too small, the flush
+ * will be a full one.
  *
  * Context: any.
  * Cost: O(%MMU_MIRROR_GATHER_MAX).
@@ -80,14 +80,14 @@ void mmu_mirror_gather_add(struct mmu_mirror_gather *gather,
 EXPORT_SYMBOL_GPL(mmu_mirror_gather_add);
 
 /**
- * mmu_mirror_gather_marked - have what was marked flushed as well
+ * mmu_mirror_gather_marked - flush marked entries as well
  * @gather: begun with mmu_mirror_gather_init()
  * @mark: what mmu_mirror_tlb_mark() returned
  *
  * Does nothing if a flush that began after the mark is complete.
  *
  * Context: any. The acquire pairs with the release in
- * mmu_mirror_gather_flush(): what the caller frees, is freed after that flush.
+ * mmu_mirror_gather_flush(): the caller frees after that flush.
  */
 void mmu_mirror_gather_marked(struct mmu_mirror_gather *gather, long mark)
 {
@@ -110,8 +110,8 @@ static bool gather_is_full(struct mmu_mirror_gather *gather)
 }
 
 /*
- * Everything, and with it all that was marked before the flush began. A mark
- * that is made meanwhile is not covered: it stays above the snapshot.
+ * Flush everything, and with it all entries marked before the flush began. The
+ * flush does not cover a mark that is made meanwhile: it stays above the snapshot.
  */
 static void tlb_flush_all(struct mmu_mirror_tlb *tlb)
 {
@@ -168,9 +168,9 @@ EXPORT_SYMBOL_GPL(mmu_mirror_gather_flush);
  * mmu_mirror_tlb_mark - note that entries were dropped and not flushed
  * @tlb: the TLB that may hold them still
  *
- * Only where the page cannot be freed or lose a permission without an
- * invalidation that flushes what is marked: mmu_range_mirror_defer_flush() is
- * this for the entries of a mirror.
+ * The caller must know that nothing frees the page, or takes a permission from
+ * it, without an invalidation that flushes marked entries. For the entries of a
+ * mirror, use mmu_range_mirror_defer_flush().
  *
  * Context: under the lock that the entries were dropped under. The release
  * puts them before the mark.

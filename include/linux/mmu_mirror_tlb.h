@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A device's TLB: gathering what is to be flushed, and deferring it.
+ * A device's TLB: gathering ranges for a flush, and deferring the flush.
  *
  * For drivers whose devices keep translations of user memory that the CPU
  * cannot reach. mm/mmu_range_mirror.c flushes them through this at the right
@@ -19,17 +19,17 @@ struct mmu_mirror_tlb;
  * @flush_range: Required. Start to flush every translation of
  *	[@start, @end), both page aligned.
  * @flush_all: Required. Start to flush every translation.
- * @sync: Required. Return when all that this CPU started is complete: no
- *	translation that was flushed is used any more, nor one that the device
- *	was fetching meanwhile from an entry that is gone.
+ * @sync: Required. Return when all commands of this CPU are complete: the
+ *	device uses no translation that was flushed, nor one that it was fetching
+ *	meanwhile from an entry that is gone.
  *
  * A command is a release of all that this CPU has written or seen, and @sync an
  * acquire, as any flush between dropping an entry and freeing its page must be:
  * locks give both, and so do writel() and readl().
  *
- * All of them are called concurrently with themselves and with each other, in
- * atomic context and with page-table locks held: they spin for the device, and
- * take no lock under which somebody allocates or faults.
+ * All of them run concurrently with themselves and with each other, in atomic
+ * context and with page-table locks held. They spin for the device, and must
+ * not take a lock that is held elsewhere across an allocation or a fault.
  */
 struct mmu_mirror_tlb_ops {
 	void (*flush_range)(struct mmu_mirror_tlb *tlb, unsigned long start,
@@ -47,8 +47,8 @@ struct mmu_mirror_tlb_ops {
  * @full_pages: flush everything rather than more pages than this at once
  * @full_ranges: flush everything rather than more ranges than this at once, at
  *	most %MMU_MIRROR_GATHER_MAX
- * @nr_ranges: ranges that were to be flushed
- * @nr_commands: commands to the device instead, without the syncs
+ * @nr_ranges: ranges that callers added
+ * @nr_commands: commands that the device got for them, without the syncs
  * @nr_full: those of them that flushed everything
  * @nr_syncs: waits for the device
  * @nr_refills: translations fetched again because of full flushes, as far as
@@ -81,7 +81,7 @@ struct mmu_mirror_tlb {
  * @nr_added: ranges added
  * @range: ascending, neither overlapping nor abutting
  *
- * On the stack of whoever flushes; nothing is allocated.
+ * It lives on the stack of the function that flushes, and allocates nothing.
  */
 struct mmu_mirror_gather {
 	struct mmu_mirror_tlb *tlb;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What is flushed from the TLBs of devices: the tracepoint of
+ * Flushes of the TLBs of devices: the tracepoint of
  * mm/mmu_mirror_tlb.c.
  */
 #undef TRACE_SYSTEM
