@@ -94,6 +94,7 @@ totals() {
 printf 'TAP version 13\n'
 
 boots 0 passes 60 <<'END'
+[ "$SLOW" -ge 1 ] && [ "$(cat /sys/devices/system/cpu/online)" = 0-1 ] || exit 1
 echo "1..1"
 END
 grep -q '^1\.\.1$' "$out/passes/results" && status=0 || status=1
@@ -120,7 +121,7 @@ cat >"$out/bin/qemu-system-x86_64" <<'END'
 #!/bin/sh
 for word; do
 	case $word in
-	file:*) file=${word#file:}; eval "${file##*/}=\$file" ;;
+	*/results|*/console) file=${word#*[:=]}; eval "${file##*/}=/${file#*/}" ;;
 	*/qemu.log) log=$word ;;
 	esac
 done
@@ -187,6 +188,20 @@ accel=
 machines 3 0 "a machine that is gone" "$out/gone"
 grep -q 'gone .*Triple fault' "$out/imagined.err" && status=0 || status=1
 result "$status" 0 "a triple fault is told"
+# typed: to a shell, when it is there.
+typed() {
+	for _ in $(seq 300); do
+		! grep -qs '^/ #' "$out/shell/console" || break
+		sleep 0.2
+	done
+	printf '%s\n' 'echo said 4""2' exit
+}
+
+rm -rf "$out/shell"
+typed | "$LAB/boot.sh" -k stock -r "$root" -o "$out/shell" -I >/dev/null 2>&1 &&
+	status=0 || status=$?
+grep -q '^said 42' "$out/shell/console" || status=silent
+result "$status" 0 "an interactive machine has a shell, and ends with it"
 complains 0 "an ordinary console" <<'END'
 [    0.000000] Linux version 6.12.0
 [    0.269733] Speculative Return Stack Overflow: WARNING: See https://kernel.org/doc/html/latest/admin-guide/hw-vuln/srso.html for mitigation options.

@@ -11,9 +11,16 @@
  * With lab.root=DEVICE on the kernel's command line all this happens on that
  * device's file system; what runs from the initramfs only loads the modules
  * that it takes to get there.
+ *
+ * Where the kernel was told to boot with one CPU (maxcpus=1), the others are brought
+ * up when the modules are loaded and nothing of the kernel's own is patched any more:
+ * an emulator may get that wrong (lab/stale.awk).
+ *
+ * With lab.shell=DEVICE there is a shell on that terminal in place of /test.sh.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,6 +118,32 @@ static int load_modules(void)
 	return failed;
 }
 
+static int write_to(const char *path, const char *what)
+{
+	int fd = open(path, O_WRONLY);
+	int ok;
+
+	if (fd < 0)
+		return 0;
+	ok = write(fd, what, strlen(what)) > 0;
+	close(fd);
+	return ok;
+}
+
+/* The first group that has a controller of memory switches branches everywhere. */
+static void bring_up_cpus(void)
+{
+	glob_t cpus;
+
+	if (write_to("/sys/fs/cgroup/cgroup.subtree_control", "+memory"))
+		mkdir("/sys/fs/cgroup/lab", 0755);
+	if (glob("/sys/devices/system/cpu/cpu[0-9]*/online", 0, NULL, &cpus))
+		return;
+	for (size_t i = 0; i < cpus.gl_pathc; i++)
+		write_to(cpus.gl_pathv[i], "1");
+	globfree(&cpus);
+}
+
 /* The value of a parameter on the kernel's command line, or NULL. */
 static char *parameter(const char *name)
 {
@@ -161,17 +194,33 @@ static int open_results(void)
 	return fd;
 }
 
+/* The terminal becomes the session's own: ^C reaches what the shell runs. */
+static void run_shell(const char *terminal)
+{
+	int fd = open(terminal, O_RDWR);
+
+	if (fd < 0)
+		die(terminal);
+	for (int i = 0; i < 3; i++)
+		dup2(fd, i);
+	execl("/bin/sh", "-sh", NULL);
+	die("/bin/sh");
+}
+
 static int run_test(int results)
 {
+	const char *terminal = parameter("lab.shell=");
 	pid_t pid;
 
-	if (access("/test.sh", F_OK))
+	if (!terminal && access("/test.sh", F_OK))
 		return 0;
 	pid = fork();
 	if (pid < 0)
 		die("fork");
 	if (!pid) {
 		setsid();
+		if (terminal)
+			run_shell(terminal);
 		if (dup2(results, STDOUT_FILENO) < 0)
 			die("dup2");
 		execl("/test.sh", "/test.sh", NULL);
@@ -239,6 +288,7 @@ int main(int argc, char **argv)
 	device = argc == 1 ? parameter("lab.root=") : NULL;
 	if (device)
 		switch_root(device);
+	bring_up_cpus();
 
 	results = open_results();
 	status = run_test(results);

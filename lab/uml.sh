@@ -39,5 +39,5 @@ say "building UML for $name (three minutes, if it is the first time)"
 
 say "running it"
 PYTHONUNBUFFERED=1 "$tree/tools/testing/kunit/kunit.py" exec --arch=um \
-	--build_dir="$out" --timeout="$SECONDS_MAX" --raw_output=all \
+	--build_dir="$out" --timeout="$((SECONDS_MAX * $(slowness)))" --raw_output=all \
 	--kernel_args=seccomp=on --kernel_args=ncpus=2 "$@" 2>"$LOGS/kunit.err"

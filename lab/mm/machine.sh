@@ -34,7 +34,7 @@ run() {
 		# Words.
 		# shellcheck disable=SC2086
 		(cd "/kselftest/$set_of" &&
-			timeout "$SECONDS_EACH" "$@" bash $script
+			timeout $((SECONDS_EACH * SLOW)) "$@" bash $script
 		) </dev/null 2>&1 | sed "s/^/$name $category /"
 	done
 }

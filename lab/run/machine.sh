@@ -30,9 +30,10 @@ die() {
 	exit 1
 }
 
-# poll SECONDS COMMAND...: until it succeeds.
+# poll SECONDS COMMAND...: until it succeeds. As with all limits in here, SECONDS
+# are those of a quiet machine, and SLOW is how much slower this one is.
 poll() {
-	ticks=$(($1 * 10))
+	ticks=$(($1 * 10 * SLOW))
 	shift
 	until "$@"; do
 		ticks=$((ticks - 1))
@@ -85,7 +86,7 @@ sums_up() {
 # fetch NUMBER PATH: from the guest that has this number; the host is 1. It gives
 # up before lab/run/run.sh does.
 fetch() {
-	timeout 200 wget -q -O - "http://10.9.0.$1/$2"
+	timeout $((200 * SLOW)) wget -q -O - "http://10.9.0.$1/$2"
 }
 
 # exchange NAME NUMBER PEER: one blob to the guest and one from it, at the same
@@ -319,7 +320,7 @@ nested() {
 		-serial "file:/tmp/$name.console" \
 		-serial "file:/tmp/$name.results" \
 		-kernel /guest/vmlinuz -initrd /guest/initramfs \
-		-append "console=ttyS0 panic=-1 quiet lab.guest=$number" \
+		-append "console=ttyS0 panic=-1 quiet lab.guest=$number SLOW=$SLOW" \
 		-netdev "tap,id=net0,ifname=$tap,script=no,downscript=no,vhost=on" \
 		-device "virtio-net-pci,netdev=net0,romfile=,mac=52:54:00:00:09:0$number" \
 		"$@" </dev/null >"/tmp/$name.qemu" 2>&1 &
@@ -348,9 +349,9 @@ lost_guest() {
 
 # await NAME NUMBER SECONDS: until the guest serves; in seconds of uptime.
 await() {
-	until timeout 2 wget -q -O "/tmp/sum.$2" "http://10.9.0.$2/sum" \
+	until timeout $((2 * SLOW)) wget -q -O "/tmp/sum.$2" "http://10.9.0.$2/sum" \
 		2>/dev/null; do
-		if [ "$(now_ms)" -ge "$(($3 * 1000))" ] ||
+		if [ "$(now_ms)" -ge "$(($3 * 1000 * SLOW))" ] ||
 			! kill -0 "$(cat "/tmp/$1.pid")" 2>/dev/null; then
 			lost_guest "$1" "does not come up"
 		fi

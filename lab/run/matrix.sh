@@ -151,10 +151,10 @@ stream_end() {
 
 # The same as exchange, over vsock: vsock_exchange GUEST NUMBER CID.
 vsock_exchange() {
-	timeout 300 socat -t 300 - "VSOCK-CONNECT:$3:5000" \
+	timeout $((300 * SLOW)) socat -t $((300 * SLOW)) - "VSOCK-CONNECT:$3:5000" \
 		</www/blob >/tmp/vsock.to &
 	sending=$!
-	timeout 300 socat -u "VSOCK-CONNECT:$3:5001" - | sha256sum \
+	timeout $((300 * SLOW)) socat -u "VSOCK-CONNECT:$3:5001" - | sha256sum \
 		>/tmp/vsock.from
 	wait "$sending" || say "the guest does not answer over vsock"
 	sums_up "$1" to "$(cat /tmp/sum.1)" "$(cat /tmp/vsock.to)"
@@ -241,7 +241,7 @@ case_vsock() {
 rate() {
 	rate=$1
 	shift
-	timeout 30 iperf3 -c 10.9.0.2 -t 4 -f m "$@" >/tmp/iperf3 2>&1 || {
+	timeout $((30 * SLOW)) iperf3 -c 10.9.0.2 -t 4 -f m "$@" >/tmp/iperf3 2>&1 || {
 		say "iperf3 failed"
 		cat /tmp/iperf3 >&2
 	}
