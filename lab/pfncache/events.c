@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * events check SECONDS | memslots | pfnmap OFFSET | lazyfree | bench ROUNDS
+ * events check SECONDS | memslots | pfnmap OFFSET | lazyfree | bench ROUNDS | hold
  *
  * A client of KVM's gfn_to_pfn_caches that needs no guest: Xen event channels
  * and runstate areas are written on behalf of ioctls, and what has arrived is
@@ -17,6 +17,8 @@
  *   lazyfree  KVM writes to a page that the process has given to MADV_FREE:
  *             reclaim must not drop it
  *   bench     how long the ioctls take, for a clock that counts instructions
+ *   hold      nothing: while it is there, KVM has a guest of either kind, with
+ *             interrupt controllers and without, and switches no branch for others
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -569,6 +571,20 @@ static int bench(int rounds)
 	return 0;
 }
 
+static int hold(void)
+{
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	int other = ioctl(kvm, KVM_CREATE_VM, 0);
+
+	make_vm();
+	if (other < 0 || ioctl(other, KVM_CREATE_VCPU, 0) < 0)
+		die("a VM without interrupt controllers");
+	printf("held\n");
+	fflush(stdout);
+	pause();
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 3 && !strcmp(argv[1], "check"))
@@ -581,7 +597,9 @@ int main(int argc, char **argv)
 		return lazyfree();
 	if (argc == 3 && !strcmp(argv[1], "bench"))
 		return bench(atoi(argv[2]));
+	if (argc == 2 && !strcmp(argv[1], "hold"))
+		return hold();
 	fprintf(stderr, "usage: events check SECONDS | memslots | pfnmap OFFSET | lazyfree |\n"
-		"       events bench ROUNDS\n");
+		"       events bench ROUNDS | hold\n");
 	return 2;
 }
