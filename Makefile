@@ -11,7 +11,7 @@ N ?= 200
 
 export N
 
-LONG := mutants fuzz repeat package series soak matrix mm pfncache arch
+LONG := mutants fuzz repeat package series soak matrix mm pfncache arch steady
 
 .PHONY: help run module mirrorstat deb install bench docs series check clean \
 	check-kernels $(CHECK:%=check-%) $(KERNELS:%=check-%) $(LONG:%=check-%)
@@ -56,6 +56,8 @@ help:
 	@echo '  check-pfncache KVM on windows: its selftests     3 min; 15 the first time'
 	@echo '  check-arch     8 architectures compiled; arm64, riscv64, i386 booted'
 	@echo '                                                  10 min; 30 the first time'
+	@echo '  check-steady   all that boots, N times (N=20), beside four busy loops'
+	@echo '                                                         half an hour each'
 	@echo
 	@echo '  clean          remove what was built (not what was downloaded)'
 	@echo
@@ -93,6 +95,8 @@ check-kernels:
 
 $(CHECK:%=check-%) $(KERNELS:%=check-%) $(LONG:%=check-%):
 	@lab/check.sh $(@:check-%=%)
+
+check-steady: N := 20
 
 clean:
 	@. lab/env.sh && rm -rf "$$CACHE/build" "$$CACHE/tree"

@@ -39,6 +39,7 @@ run() {
 	series) "$LAB/series-check.sh" ;;
 	pfncache) "$LAB/pfncache/check.sh" ;;
 	arch) "$LAB/arch-check.sh" ;;
+	steady) "$LAB/steady.sh" "${N:-20}" ;;
 	*) die "no tier $1" ;;
 	esac
 }
