@@ -29,8 +29,9 @@ result_of() {
 	fi
 }
 
+# Not all of the stock ones have a version.
 is_stock() {
-	[ "$(cat "/sys/module/$1/version")" = 0.0.1 ]
+	[ -d "/sys/module/$1" ] && ! grep -qs '[.]mirror$' "/sys/module/$1/version"
 }
 
 is_ours() {
@@ -76,7 +77,9 @@ packet() {
 
 scsi() {
 	modprobe target_core_mod
-	/selftests/scsi -t moves_data_through_windows
+	/selftests/scsi -t moves_data_through_windows || return
+	# It would keep vhost_scsi in use.
+	rmdir /sys/kernel/config/target/vhost
 }
 
 map_memory() {
