@@ -83,12 +83,14 @@ machine() {
 	mkdir -p "$build/arch/x86/boot" "$build/include/config"
 	echo "$new" >"$build/include/config/kernel.release"
 	cp "$root/boot/vmlinuz-$new" "$build/arch/x86/boot/bzImage"
+	inside dkms uninstall -m $NAME -v "$version" -k "$new" >>"$log" 2>&1
 	as_root rsync -ax --exclude /boot --exclude /proc/\* --exclude /sys/\* \
 		--exclude /dev/\* --exclude /tmp/\* --exclude /var/cache \
 		--exclude /var/lib/apt/lists --exclude /usr/lib/gcc\* \
 		--exclude "/usr/src/linux-headers-*-common*" \
 		--exclude "/usr/src/$SOURCE.tar.xz" --exclude /usr/lib/llvm\* \
 		"$root/" "$build/root"
+	inside dkms install -m $NAME -v "$version" -k "$new" >>"$log" 2>&1
 	as_root rm -f "$build/root/etc/modules"
 	# What owns it is asked, and what it is of; it is not unpacked.
 	as_root touch "$build/root/usr/src/$SOURCE.tar.xz"
@@ -97,8 +99,6 @@ machine() {
 	for other in "$build"/root/lib/modules/*; do
 		[ "${other##*/}" = "$new" ] || as_root rm -rf "$other"
 	done
-	as_root env PATH="$PATH:/usr/sbin" chroot "$build/root" \
-		dkms uninstall -m $NAME -v "$version" -k "$new" >>"$log" 2>&1
 	programs "$build/selftests"
 	as_root cp "$build"/selftests/* "$build/root/selftests/"
 	as_root cp "$build/selftests/init" "$build/root/init"
