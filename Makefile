@@ -11,7 +11,7 @@ N ?= 200
 
 export N
 
-LONG := mutants fuzz repeat package series soak matrix mm pfncache drivers arch
+LONG := mutants fuzz repeat package series soak matrix mm pfncache arch steady
 
 .PHONY: help run module mirrorstat deb install bench docs series check clean \
 	check-kernels $(CHECK:%=check-%) $(KERNELS:%=check-%) $(LONG:%=check-%)
@@ -22,7 +22,8 @@ help:
 	@echo '                 under a stock kernel                 2 min; 4 the first time'
 	@echo '  module         modules for the kernel that runs here            20 s'
 	@echo '  mirrorstat     whose rings are mirrored, and why not: builds the tool    1 s'
-	@echo '  deb, install   a DKMS package of them for all kernels installed 1 min'
+	@echo '  deb, install   a DKMS package of them, for kernels of 6.12 and 7.3'
+	@echo '                 whose own source is installed                    1 min'
 	@echo '  bench          the guard and its peers in tables and plots, natively, in'
 	@echo '                 UML and QEMU: wants a quiet machine 11 min; 28 the first time'
 	@echo '  docs           the documentation as HTML, by the 7.3 source      30 s'
@@ -47,16 +48,16 @@ help:
 	@echo '  check-mutants  the tests against all small wrong changes        1 hour'
 	@echo '  check-fuzz     hostile users of vhost, for MINUTES (30)        45 min'
 	@echo '  check-repeat   the races of check-debug, N times (N=200)        1 hour'
-	@echo '  check-package  the package in a new Debian 12 and 13           30 min'
+	@echo '  check-package  the package in a new Debian 12 and 13, and used 40 min'
 	@echo "  check-mm       the kernel's own tests of mm, virtio; all mirrored  15 min"
 	@echo '  check-soak     rings and windows, disturbed (MINUTES=25)      30 min'
 	@echo '  check-matrix   guests: two, paused, migrated, killed; CASES="..."  10 min'
 	@echo '  check-series   each commit of the series, built   8 min; 30 the first time'
 	@echo '  check-pfncache KVM on windows: its selftests     3 min; 15 the first time'
-	@echo "  check-drivers  the kernel's own test of HMM: what a device writes is lost"
-	@echo '                                                   2 min; 5 the first time'
 	@echo '  check-arch     8 architectures compiled; arm64, riscv64, i386 booted'
 	@echo '                                                  10 min; 30 the first time'
+	@echo '  check-steady   all that boots, N times (N=20), beside four busy loops'
+	@echo '                                                         half an hour each'
 	@echo
 	@echo '  clean          remove what was built (not what was downloaded)'
 	@echo
@@ -94,6 +95,8 @@ check-kernels:
 
 $(CHECK:%=check-%) $(KERNELS:%=check-%) $(LONG:%=check-%):
 	@lab/check.sh $(@:check-%=%)
+
+check-steady: N := 20
 
 clean:
 	@. lab/env.sh && rm -rf "$$CACHE/build" "$$CACHE/tree"

@@ -1,14 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/boot.sh -k stock|plain|stock-7.3|NAME -r ROOTDIR -o OUTDIR [-t SECONDS] [-m MIB]
+# lab/boot.sh -k stock|plain|NAME -r ROOTDIR -o OUTDIR [-t SECONDS] [-m MIB]
 #             [-s CPUS] [-i ext4] [-c CPU] [-a "KERNEL ARGUMENTS"]
-#             [-q "QEMU ARGUMENTS"]
+#             [-q "QEMU ARGUMENTS"] [-I]
 #
 # Boot a kernel on ROOTDIR (see lab/root.sh), run its /test.sh, and judge:
 #   0  the test passed      1  it failed (or a module did not load)
 #   2  the kernel complained, whatever the test said
-#   3  it did not end by itself within -t SECONDS (60)
+#   3  it did not end by itself within -t SECONDS (60) of a quiet machine: on a
+#      slower one (slowness in lab/env.sh) the limit is longer, and the test's
+#      environment has SLOW, by which its own limits are to be multiplied
 # OUTDIR gets results (the test's stdout), console, splats, qemu (its stderr) and
 # qemu.log (how CPUs were reset, and a triple fault).
 # ROOTDIR becomes an initramfs, or with -i ext4 a disk. Memory is on two NUMA
@@ -18,6 +20,11 @@
 # A run that dies of a known fault of QEMU's TCG (lab/stale.awk), and of nothing
 # else, is booted again, at most AGAIN times; a line on stdout says so each time,
 # lab/summary counts them, and OUTDIR/console.N is kept.
+#
+# With -I the machine has a shell on this terminal in place of /test.sh, which can
+# be run from it, and there is no limit and no verdict. Its exit powers off;
+# Ctrl-A X ends QEMU. After a red check-stock, for one:
+#   lab/boot.sh -k stock -r CACHE/build/check-stock/root -o /tmp/machine -I
 #
 # KVM is used if a boot of this kernel under it has succeeded since the host
 # was booted (it is tried once); else TCG. -c is TCG's CPU model; under KVM it
@@ -42,7 +49,8 @@ image=
 cpu=EPYC-Rome,+svm,+npt
 args=
 extra=
-while getopts k:r:o:t:m:s:i:c:a:q: option; do
+interactive=
+while getopts k:r:o:t:m:s:i:c:a:q:I option; do
 	case $option in
 	k) KERNEL=$OPTARG ;;
 	r) ROOT=$OPTARG ;;
@@ -54,6 +62,7 @@ while getopts k:r:o:t:m:s:i:c:a:q: option; do
 	c) cpu=$OPTARG ;;
 	a) args=$OPTARG ;;
 	q) extra=$OPTARG ;;
+	I) interactive=yes ;;
 	*) die "see the head of $0" ;;
 	esac
 done
@@ -67,7 +76,6 @@ OUT=$(cd "$OUT" && pwd)
 
 case $KERNEL in
 stock|plain) vmlinuz=$CACHE/stock/boot/vmlinuz-$(stock_release) ;;
-stock-*) vmlinuz=$CACHE/$KERNEL/boot/vmlinuz-$(stock_release "$KERNEL") ;;
 *) vmlinuz=$CACHE/build/$KERNEL/$IMAGE ;;
 esac
 [ -f "$vmlinuz" ] || die "no kernel $KERNEL: no $vmlinuz"
@@ -107,7 +115,8 @@ qemu() {
 	# What migrates, a test has migrated. To switch it off later, as some tests
 	# do, would patch the scheduler under an emulator that now and then runs
 	# into a breakpoint that is gone.
-	append="console=$CONSOLE panic=-1 oops=panic numa_balancing=disable $5"
+	append="console=$CONSOLE panic=-1 oops=panic numa_balancing=disable"
+	append="$append SLOW=$slow${one_cpu:+ maxcpus=1} $5"
 	shift 5
 	case $RESULTS in
 	ttyS*) set -- -serial "file:$dir/results" "$@" ;;
@@ -121,12 +130,17 @@ qemu() {
 	esac
 	# Words on purpose.
 	# shellcheck disable=SC2046
-	timeout -k 5 "$limit" "$QEMU" $(hardware "$accel") \
-		-nodefaults -display none -no-reboot \
-		-d cpu_reset -D "$dir/qemu.log" \
-		-serial "file:$dir/console" \
-		-kernel "$vmlinuz" -initrd "$initrd" -append "$append" \
-		"$@" </dev/null >"$dir/qemu" 2>&1
+	set -- "$QEMU" $(hardware "$accel") -nodefaults -display none -no-reboot \
+		-d cpu_reset -D "$dir/qemu.log" -serial chardev:console \
+		-kernel "$vmlinuz" -initrd "$initrd" -append "$append" "$@"
+	if [ -n "$interactive" ]; then
+		"$@" -mon console -chardev \
+			"stdio,id=console,mux=on,signal=off,logfile=$dir/console"
+	else
+		timeout -k 5 $((limit * slow)) "$@" \
+			-chardev "file,id=console,path=$dir/console" \
+			</dev/null >"$dir/qemu" 2>&1
+	fi
 }
 
 ended() {
@@ -159,6 +173,7 @@ choose_accel() {
 		mkdir -p "$dir/root"
 		"$LAB/root.sh" -r "$dir/root"
 		pack "$dir/root" "$dir/initramfs"
+		slow=$(slowness)
 		qemu kvm "$PROBE_SECONDS" "$dir" "$dir/initramfs" "" || true
 		if ended "$dir"; then
 			echo kvm >"$verdict"
@@ -191,7 +206,8 @@ stale() {
 # boot: once. What the kernel complained about is in OUTDIR/splats.
 boot() {
 	prepare
-	say "booting $KERNEL under $accel, for at most $seconds s"
+	slow=$(slowness)
+	say "booting $KERNEL under $accel, for at most $((seconds * slow)) s"
 	begun=$(date +%s)
 	status=0
 	# $disk and $extra are words on purpose.
@@ -203,6 +219,10 @@ boot() {
 		"$OUT/console" >"$OUT/splats"
 }
 
+# A kernel patches itself most while it boots: /init has the other CPUs brought up,
+# but where KUnit is run at boot, and needs them.
+one_cpu=yes
+! grep -qs '^CONFIG_KUNIT=y' "$CACHE/build/$KERNEL/.config" || one_cpu=
 cpus1=
 [ "$cpus" -lt 2 ] || cpus1=1-$((cpus - 1))
 rm -f "$OUT"/console.*
@@ -223,6 +243,16 @@ ext4)
 	die "unknown kind of root $image"
 	;;
 esac
+
+if [ -n "$interactive" ]; then
+	say "booting $KERNEL under $accel: /test.sh is the test, exit is the end"
+	prepare
+	slow=1
+	# shellcheck disable=SC2086
+	qemu "$accel" 0 "$OUT" "$OUT/initramfs" \
+		"lab.shell=/dev/$CONSOLE TERM=${TERM:-linux} $args" $disk $extra
+	exit
+fi
 
 again=0
 complained=

@@ -18,6 +18,7 @@ run() {
 	lab)
 		"$LAB/harness.sh"
 		"$LAB/run/gates.sh"
+		"$LAB/package-cases.sh"
 		;;
 	litmus) "$LAB/litmus.sh" ;;
 	static) "$LAB/static.sh" ;;
@@ -37,8 +38,8 @@ run() {
 	package) "$LAB/package-check.sh" ;;
 	series) "$LAB/series-check.sh" ;;
 	pfncache) "$LAB/pfncache/check.sh" ;;
-	drivers) "$LAB/drivers/check.sh" ;;
 	arch) "$LAB/arch-check.sh" ;;
+	steady) "$LAB/steady.sh" "${N:-20}" ;;
 	*) die "no tier $1" ;;
 	esac
 }

@@ -101,6 +101,22 @@ need_build() {
 		xz-utils cpio kmod patch perl python3 rsync
 }
 
+# slowness: how many times slower than a quiet machine of two cores this one is now,
+# beside what else it does: 1 to 8. Limits are given for that machine, and whoever
+# waits multiplies them. One measure of a third of a second, on two CPUs at once as
+# most machines of the lab have two.
+slowness() {
+	from=$(date +%s%N)
+	for _ in 1 2; do
+		awk 'BEGIN { for (i = 0; i < 4000000; i++) x += i % 7 }' &
+	done
+	wait
+	awk -v ns=$(($(date +%s%N) - from)) 'BEGIN {
+		n = int(ns / 350e6 + 0.5)
+		print (n < 1 ? 1 : (n > 8 ? 8 : n))
+	}'
+}
+
 # One at a time, for whatever produces $1 in the cache.
 locked() {
 	exec 9>"$CACHE/.lock-$1"
@@ -164,8 +180,7 @@ our_symbols() {
 		sort -u
 }
 
-# stock_release [stock-7.3]: the unpacked stock kernel's release, after
-# lab/fetch.sh.
+# The unpacked stock kernel's release, after lab/fetch.sh stock.
 stock_release() {
-	basename "$CACHE/${1:-stock}"/boot/vmlinuz-* | sed s/^vmlinuz-//
+	basename "$CACHE"/stock/boot/vmlinuz-* | sed s/^vmlinuz-//
 }
