@@ -11,7 +11,7 @@ N ?= 200
 
 export N
 
-LONG := mutants fuzz repeat package series soak matrix mm pfncache arch steady
+LONG := mutants fuzz repeat package series soak matrix mm pfncache drivers arch steady
 
 .PHONY: help run module mirrorstat deb install bench docs series check clean \
 	check-kernels $(CHECK:%=check-%) $(KERNELS:%=check-%) $(LONG:%=check-%)
@@ -54,6 +54,8 @@ help:
 	@echo '  check-matrix   guests: two, paused, migrated, killed; CASES="..."  10 min'
 	@echo '  check-series   each commit of the series, built   8 min; 30 the first time'
 	@echo '  check-pfncache KVM on windows: its selftests     3 min; 15 the first time'
+	@echo "  check-drivers  the kernel's own test of HMM: what a device writes is lost"
+	@echo '                                                   2 min; 5 the first time'
 	@echo '  check-arch     8 architectures compiled; arm64, riscv64, i386 booted'
 	@echo '                                                  10 min; 30 the first time'
 	@echo '  check-steady   all that boots, N times (N=20), beside four busy loops'

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/boot.sh -k stock|plain|NAME -r ROOTDIR -o OUTDIR [-t SECONDS] [-m MIB]
+# lab/boot.sh -k stock|plain|stock-7.3|NAME -r ROOTDIR -o OUTDIR [-t SECONDS] [-m MIB]
 #             [-s CPUS] [-i ext4] [-c CPU] [-a "KERNEL ARGUMENTS"]
 #             [-q "QEMU ARGUMENTS"] [-I]
 #
@@ -76,6 +76,7 @@ OUT=$(cd "$OUT" && pwd)
 
 case $KERNEL in
 stock|plain) vmlinuz=$CACHE/stock/boot/vmlinuz-$(stock_release) ;;
+stock-*) vmlinuz=$CACHE/$KERNEL/boot/vmlinuz-$(stock_release "$KERNEL") ;;
 *) vmlinuz=$CACHE/build/$KERNEL/$IMAGE ;;
 esac
 [ -f "$vmlinuz" ] || die "no kernel $KERNEL: no $vmlinuz"

@@ -38,6 +38,7 @@ run() {
 	package) "$LAB/package-check.sh" ;;
 	series) "$LAB/series-check.sh" ;;
 	pfncache) "$LAB/pfncache/check.sh" ;;
+	drivers) "$LAB/drivers/check.sh" ;;
 	arch) "$LAB/arch-check.sh" ;;
 	steady) "$LAB/steady.sh" "${N:-20}" ;;
 	*) die "no tier $1" ;;

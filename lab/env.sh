@@ -180,7 +180,8 @@ our_symbols() {
 		sort -u
 }
 
-# The unpacked stock kernel's release, after lab/fetch.sh stock.
+# stock_release [stock-7.3]: the unpacked stock kernel's release, after
+# lab/fetch.sh.
 stock_release() {
-	basename "$CACHE"/stock/boot/vmlinuz-* | sed s/^vmlinuz-//
+	basename "$CACHE/${1:-stock}"/boot/vmlinuz-* | sed s/^vmlinuz-//
 }

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/fetch.sh src-6.12 | src-7.3 | stock | herd | busybox-ARCHITECTURE
+# lab/fetch.sh src-6.12 | src-7.3 | stock | stock-7.3 | herd |
+#	busybox-ARCHITECTURE
 #
 # Fetch one thing from Debian's archive into the cache, unless it is there, and
 # print its path. Nothing but tools is ever installed: packages are unpacked
@@ -151,6 +152,39 @@ fetch_stock() {
 	echo "$CACHE/stock"
 }
 
+# A cloud kernel of 7.3 with its headers. The tools that come with them want a
+# newer C library than Debian 12 has: lab/drivers/modules.sh makes its own.
+fetch_stock_73() {
+	locked stock-7.3
+	if [ ! -d "$CACHE/stock-7.3" ]; then
+		private_root trixie-backports
+		base=$(apt-cache -o Dir::Etc::sourcelist="$APT/sources.list" \
+			-o Dir::Etc::sourceparts=/dev/null \
+			-o Dir::State::Lists="$APT/lists" \
+			-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= \
+			search --names-only '^linux-binary-7\.3\..*-cloud-amd64$' |
+			cut -d' ' -f1 | sort -V | tail -n 1)
+		[ -n "$base" ] || die "no cloud kernel of 7.3"
+		release=${base#linux-binary-}
+		abi=${release%-cloud-amd64}
+		download private_apt "$base" "linux-base-$release" \
+			"linux-modules-$release" \
+			"linux-headers-$release" "linux-headers-$abi-common" \
+			"linux-kbuild-$abi"
+		say "unpacking the stock kernel $release"
+		mkdir -p "$TMP/out/boot"
+		for deb in $DEBS; do
+			dpkg-deb -x "$CACHE/deb/$deb" "$TMP/out"
+		done
+		ln -s "../usr/lib/modules/$release/vmlinuz" \
+			"$TMP/out/boot/vmlinuz-$release"
+		[ -d "$TMP/out/lib" ] || ln -s usr/lib "$TMP/out/lib"
+		depmod -b "$TMP/out" "$release"
+		publish stock-7.3
+	fi
+	echo "$CACHE/stock-7.3"
+}
+
 # herd7 is in sid only: its binaries run with sid's own C library.
 fetch_herd() {
 	locked herd
@@ -184,7 +218,8 @@ fetch_busybox() {
 case ${1:-} in
 src-*) fetch_src "${1#src-}" ;;
 stock) need kmod xz-utils; fetch_stock ;;
+stock-7.3) need kmod xz-utils; fetch_stock_73 ;;
 herd) fetch_herd ;;
 busybox-*) fetch_busybox "${1#busybox-}" ;;
-*) die "usage: lab/fetch.sh src-6.12|src-7.3|stock|herd|busybox-ARCHITECTURE" ;;
+*) die "usage: lab/fetch.sh src-6.12|src-7.3|stock|stock-7.3|herd|busybox-ARCHITECTURE" ;;
 esac

@@ -7,8 +7,8 @@
 # Make ROOTDIR a root that lab/boot.sh can pack: the C init, busybox (both for
 # ARCH, one of lab/arch.sh, if it is given), and
 #   -k KERNEL   whose modules are meant: stock (with the test build of ours),
-#               plain (with the ordinary build), or the name of a kernel that
-#               lab/build.sh built. Before -m and -M
+#               plain (with the ordinary build), stock-7.3 (as it comes), or the
+#               name of a kernel that lab/build.sh built. Before -m and -M
 #   -m MODULE   a module, with what it depends on; nothing if it is built in
 #   -M MODULE   the same, and init loads it
 #   -b FILE     a program with its libraries, or any other file, at its own
@@ -75,6 +75,10 @@ kernel() {
 	case $1 in
 	stock|plain)
 		merge_modules "$1"
+		;;
+	stock-*)
+		MODROOT=$CACHE/$1
+		RELEASE=$(stock_release "$1")
 		;;
 	*)
 		MODROOT=$CACHE/build/$1/root
