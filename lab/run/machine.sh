@@ -296,14 +296,21 @@ still_guest() {
 		-nodefaults -display none -S -daemonize
 }
 
-# KVM patches the scheduler when it has its first guest, and its own code when
-# it has the first whose APIC is off, or no more of them, a second after each
-# boot. Where TCG is the machine, another CPU may translate half a patch, and
-# keep that: it hangs then, or the kernel stops at a breakpoint that is gone.
-load_kvm() {
+# What makes the kernel patch itself. KVM patches its own code and the scheduler as
+# it is loaded, when it has its first guest, and when it has the first whose APIC is
+# off, or no more of them, a second after each boot; TCP what it does only once, for
+# its first connection. Where TCG is the machine, another CPU may translate half a
+# patch, and keep that: it hangs then, or the kernel stops at a breakpoint that is
+# gone.
+first_users() {
 	modprobe -q kvm_amd 2>/dev/null || modprobe -q kvm_intel 2>/dev/null ||
 		die "no KVM in here: try again with ACCEL=tcg"
-	only_cpu0 still_guest
+	still_guest
+	wget -q -O /dev/null http://127.0.0.1:1/ 2>/dev/null || true
+}
+
+load_kvm() {
+	only_cpu0 first_users
 }
 
 # nested NAME TAP NUMBER [ARGUMENT...]: a guest whose address is 10.9.0.NUMBER. It
