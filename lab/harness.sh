@@ -433,7 +433,7 @@ exit ${failed:-0}
 END
 chmod +x "$fake/stub"
 for stub in harness run/gates static litmus kunit selftest run/run mutants mm/mm \
-	both build; do
+	both build package-cases; do
 	cp "$fake/stub" "$fake/lab/$stub.sh"
 done
 
@@ -451,16 +451,16 @@ says() {
 }
 
 kept=$fake/cache/build/failed-kunit
-all "10 passed, 1 failed" 1 "a failure in the first half" kunit.sh
+all "11 passed, 1 failed" 1 "a failure in the first half" kunit.sh
 says "ok 1 both.sh" "all: the second half runs all the same"
 says "#   $kept/console" "a failure says where its logs are"
 says "# again: make check-kunit" "a failure says how to run it again"
 says "# not run: make check-kernels" "make check says what it did not run"
-all "11 passed, 0 failed" 0 "nothing failed"
+all "12 passed, 0 failed" 0 "nothing failed"
 result "$(cat "$kept/console")" "this is kunit.sh" "a run that passes leaves them"
-all "10 passed, 1 failed" 1 "a failure in the second half" both.sh
+all "11 passed, 1 failed" 1 "a failure in the second half" both.sh
 sed -i 's/^check-kernels:/check-nothing:/' "$fake/Makefile"
-all "7 passed, 1 failed" 1 "a half without a sum"
+all "8 passed, 1 failed" 1 "a half without a sum"
 
 # What says that its logs are in LOGS has them nowhere else.
 grep -lE '^(out|OUT|logs)=.CACHE/build/(check|run)-' "$LAB"/*.sh "$LAB"/*/*.sh \

@@ -13,7 +13,7 @@
 . "$LAB/ktap.sh"
 
 DRV=$LAB/drivers
-out=$CACHE/build/check-drivers
+out=$LOGS
 mkdir -p "$out"
 unset KSRC
 
