@@ -29,8 +29,10 @@ qemu=
 case $kernel in
 stock)
 	base=6.12
-	# The others have no xfs.
+	# The others have no xfs, and no persistent memory.
 	modules="$modules -m xfs -m vhost_scsi -m target_core_mod"
+	modules="$modules -m nd_e820 -m nd_pmem"
+	ARGS="memmap=64M!768M ${ARGS:-}"
 	left_out='-e ^$'
 	seconds=800
 	"$LAB/modules.sh" stock >/dev/null

@@ -1742,6 +1742,51 @@ TEST_F(kind, secret)
 	close(fd);
 }
 
+/* A file on persistent memory, whose pages are a device's. */
+#define PMEM		"/dev/pmem0"
+#define PMEM_DIR	"/tmp/mmu_mirror_pmem"
+#define PMEM_MKFS	"mkfs.ext4 -q -F -b 4096 " PMEM " >/dev/null 2>&1"
+#define PMEM_MOUNT	"mount -t ext4 -o dax " PMEM " " PMEM_DIR " >/dev/null 2>&1"
+
+/* Why there is none, or NULL. */
+static const char *pmem_mount(void)
+{
+	system("modprobe -a nd_e820 nd_pmem ext4 >/dev/null 2>&1");
+	if (access("/sys/bus/nd", F_OK) || !eventually(!access(PMEM, F_OK)))
+		return "no persistent memory, see memmap=nn!ss";
+	mkdir(PMEM_DIR, 0700);
+	if (system(PMEM_MKFS) || system(PMEM_MOUNT))
+		return "no ext4 with DAX";
+	return NULL;
+}
+
+TEST_F(kind, device_memory)
+{
+	bool window = variant->kind == TEST_MIRROR_WINDOW;
+	const char *missing = pmem_mount();
+	char *addr;
+	int fd;
+
+	if (missing)
+		SKIP(return, "%s", missing);
+	fd = open(PMEM_DIR "/file", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	EXPECT_LE(0, fd);
+	EXPECT_EQ(0, ftruncate(fd, page_size));
+	addr = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	EXPECT_NE(MAP_FAILED, addr);
+	user_write(addr, 1);
+	EXPECT_EQ(0, mirror_open(self->fd, addr, page_size, variant->kind,
+				 TEST_MIRROR_WRITE));
+	/* A table takes what GUP finds; the direct map is no way to it. */
+	EXPECT_EQ(0, lookup(self->fd, variant->kind, addr, page_size));
+	EXPECT_EQ(!window, mirror_reaches(self->fd, addr));
+	mirror_close(self->fd);
+	munmap(addr, page_size);
+	close(fd);
+	EXPECT_EQ(0, umount(PMEM_DIR));
+	rmdir(PMEM_DIR);
+}
+
 TEST_F(kind, tagged)
 {
 	uintptr_t tag = tag_addresses();
