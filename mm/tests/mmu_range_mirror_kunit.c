@@ -218,6 +218,41 @@ static void run_invalidate(struct actor *actor)
 
 /* Mirrors: arguments. */
 
+#ifdef CONFIG_PROVE_LOCKING
+/* Does lockdep know that reclaim may take the lock? */
+static bool taken_in_reclaim(struct lockdep_map *map)
+{
+	struct lock_class *class = map->class_cache[0];
+	struct lock_list *before;
+
+	if (!class)
+		return false;
+	list_for_each_entry(before, &class->locks_before, entry) {
+		if (!strcmp(before->class->name, "fs_reclaim"))
+			return true;
+	}
+	return false;
+}
+
+/* What allocates under the lock is told so before reclaim runs into it. */
+static void insert_primes_lockdep(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *spin = shadow_make(test, addr, &shadow_ops, false);
+	struct shadow *mutex = shadow_make(test, addr, &shadow_ops, true);
+
+	KUNIT_EXPECT_TRUE(test, taken_in_reclaim(&spin->mirror.own_lock.dep_map));
+	KUNIT_EXPECT_TRUE(test, taken_in_reclaim(&mutex->mutex.dep_map));
+	mmu_range_mirror_remove(&mutex->mirror);
+	mmu_range_mirror_remove(&spin->mirror);
+}
+#else
+static void insert_primes_lockdep(struct kunit *test)
+{
+	kunit_skip(test, "needs lockdep");
+}
+#endif
+
 static void insert_refuses(struct kunit *test)
 {
 	unsigned long addr = map_memory(test);
@@ -1616,6 +1651,7 @@ static void close_within_invalidation(struct kunit *test)
 struct owner {
 	struct mmu_mirror_domain *domain;
 	struct mmu_mirror_window *window;
+	bool leaves_to_fill;
 };
 
 static void run_owner(struct actor *actor)
@@ -1637,8 +1673,11 @@ static void run_owner(struct actor *actor)
 	}
 	if (!actor->ret) {
 		mmu_mirror_window_prefetch(owner->window);
-		flush_work(&owner->window->fill);
-		if (!owner->window->kaddr[0])
+		if (owner->leaves_to_fill)
+			wait_for_completion(&inject.gate.reached);
+		else
+			flush_work(&owner->window->fill);
+		if (!owner->leaves_to_fill && !owner->window->kaddr[0])
 			actor->ret = -ENOENT;
 	}
 	kthread_unuse_mm(mm);
@@ -1669,6 +1708,89 @@ static void window_outlives_its_owner(struct kunit *test)
 	mmu_mirror_window_close(NULL);
 }
 
+/* The address space dies while a fill has the last reference on it. */
+static struct work_struct *died_in;
+
+static void dying_hook(enum mmu_range_mirror_point point,
+		       struct mmu_range_mirror *mirror)
+{
+	if (point == MMU_RANGE_MIRROR_LOOKED_UP)
+		gate_pass(&inject.gate);
+	else if (point == MMU_RANGE_MIRROR_NOTIFIED)
+		WRITE_ONCE(died_in, current_work());
+}
+
+/* Closing the window waits for the fill: it must not be the one to tear down. */
+static void fill_does_not_tear_down(struct kunit *test)
+{
+	struct owner owner = {
+		.domain = mmu_mirror_domain_alloc(), .leaves_to_fill = true,
+	};
+	struct actor actor = { .run = run_owner, .arg = &owner };
+	int tries = MANY;
+
+	KUNIT_ASSERT_NOT_NULL(test, owner.domain);
+	died_in = NULL;
+	gate_arm(&inject.gate);
+	mmu_range_mirror_set_injection(dying_hook);
+	actor_start(test, &actor, -1);
+	actor_join(test, &actor);
+	KUNIT_ASSERT_EQ(test, 0, actor.ret);
+	gate_open(&inject.gate);
+	flush_work(&owner.window->fill);
+	while (!READ_ONCE(died_in) && tries--)
+		schedule_timeout_uninterruptible(1);
+	KUNIT_EXPECT_NOT_NULL(test, died_in);
+	KUNIT_EXPECT_PTR_NE(test, died_in, &owner.window->fill);
+	mmu_range_mirror_set_injection(NULL);
+	mmu_mirror_window_close(owner.window);
+	mmu_mirror_domain_destroy(owner.domain);
+}
+
+/* A reader that is still inside, of a window that was empty. */
+struct late_reader {
+	struct window_test *t;
+	struct completion inside;
+	bool gone;
+	void *seen;
+};
+
+static void run_late_reader(struct actor *actor)
+{
+	struct late_reader *late = actor->arg;
+	u64 end = ktime_get_ns() + 5ULL * NSEC_PER_SEC;
+
+	mmu_mirror_enter(late->t->domain);
+	complete_all(&late->inside);
+	while (!READ_ONCE(late->gone) && ktime_get_ns() < end)
+		cpu_relax();
+	late->seen = mmu_mirror_window_ptr(late->t->window, 0, sizeof(int));
+	mmu_mirror_exit(late->t->domain);
+}
+
+/*
+ * Closing does not wait for it, since nothing was dropped: both the window and
+ * the domain have to stay until it is out. KASAN sees whether they do.
+ */
+static void late_reader_finds_memory(struct kunit *test)
+{
+	struct window_test t;
+	struct late_reader late = { .t = &t };
+	struct actor eye = { .run = run_late_reader, .arg = &late };
+
+	needs_two_cpus(test);
+	window_setup(test, &t);
+	invalidate(t.addr, t.addr + LENGTH);
+	init_completion(&late.inside);
+	actor_start(test, &eye, 1);
+	KUNIT_ASSERT_NE(test, 0,
+			wait_for_completion_timeout(&late.inside, 20 * HZ));
+	window_teardown(&t);
+	WRITE_ONCE(late.gone, true);
+	actor_join(test, &eye);
+	KUNIT_EXPECT_NULL(test, late.seen);
+}
+
 static void mirror_test_exit(struct kunit *test)
 {
 	/* A failed assertion may have left a thread at the gate. */
@@ -1684,6 +1806,7 @@ static int mirror_test_init(struct kunit *test)
 
 static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(insert_refuses),
+	KUNIT_CASE(insert_primes_lockdep),
 	KUNIT_CASE(populate_refuses),
 	KUNIT_CASE(populate_installs),
 	KUNIT_CASE(populate_reading_dirties_nothing),
@@ -1733,6 +1856,8 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(closed_window_does_not_fill),
 	KUNIT_CASE(close_within_invalidation),
 	KUNIT_CASE(window_outlives_its_owner),
+	KUNIT_CASE(fill_does_not_tear_down),
+	KUNIT_CASE(late_reader_finds_memory),
 	{}
 };
 
