@@ -76,7 +76,7 @@ OUT=$(cd "$OUT" && pwd)
 
 case $KERNEL in
 stock|plain) vmlinuz=$CACHE/stock/boot/vmlinuz-$(stock_release) ;;
-stock-*) vmlinuz=$CACHE/$KERNEL/boot/vmlinuz-$(stock_release "$KERNEL") ;;
+stock-*) vmlinuz=$CACHE/$KERNEL/boot/vmlinuz-$(release_of "$KERNEL") ;;
 *) vmlinuz=$CACHE/build/$KERNEL/$IMAGE ;;
 esac
 [ -f "$vmlinuz" ] || die "no kernel $KERNEL: no $vmlinuz"

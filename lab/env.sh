@@ -180,8 +180,11 @@ our_symbols() {
 		sort -u
 }
 
-# stock_release [stock-7.3]: the unpacked stock kernel's release, after
-# lab/fetch.sh.
+# release_of stock|stock-7.3: the unpacked kernel's release, after lab/fetch.sh.
+release_of() {
+	basename "$CACHE/$1"/boot/vmlinuz-* | sed s/^vmlinuz-//
+}
+
 stock_release() {
-	basename "$CACHE/${1:-stock}"/boot/vmlinuz-* | sed s/^vmlinuz-//
+	release_of stock
 }

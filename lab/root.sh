@@ -78,7 +78,7 @@ kernel() {
 		;;
 	stock-*)
 		MODROOT=$CACHE/$1
-		RELEASE=$(stock_release "$1")
+		RELEASE=$(release_of "$1")
 		;;
 	*)
 		MODROOT=$CACHE/build/$1/root

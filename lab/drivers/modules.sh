@@ -19,7 +19,7 @@ stock) base=6.12 ;;
 *) base=${kernel#stock-} ;;
 esac
 source=$("$LAB/fetch.sh" "src-$base")
-headers=$CACHE/$kernel/usr/src/linux-headers-$(stock_release "$kernel")
+headers=$CACHE/$kernel/usr/src/linux-headers-$(release_of "$kernel")
 out=$CACHE/build/drivers-$kernel
 locked "drivers-$kernel"
 mkdir -p "$out"
@@ -43,7 +43,7 @@ own_tools() {
 	done
 	cp "$tools/scripts/mod/modpost" "$kdir/scripts/mod/modpost"
 	cp "$tools/tools/objtool/objtool" "$kdir/tools/objtool/objtool"
-	abi=$(stock_release "$kernel" | sed s/-cloud-amd64//)
+	abi=$(release_of "$kernel" | sed s/-cloud-amd64//)
 	sed -i -e "s#^KBUILD_OUTPUT=.*#KBUILD_OUTPUT=$kdir#" \
 		-e "s#^include .*#include ${headers%/*}/linux-headers-$abi-common/Makefile#" \
 		"$kdir/Makefile"
