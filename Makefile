@@ -59,7 +59,7 @@ help:
 	@echo '  check-arch     8 architectures compiled; arm64, riscv64, i386 booted'
 	@echo '                                                  10 min; 30 the first time'
 	@echo '  check-steady   all that boots, N times (N=20), beside four busy loops'
-	@echo '                                                         half an hour each'
+	@echo '                                 some 25 min each if there were no loops'
 	@echo
 	@echo '  clean          remove what was built (not what was downloaded)'
 	@echo
