@@ -246,7 +246,7 @@ void mmu_mirror_domain_drain(struct mmu_mirror_domain *domain)
 	domain_wait_readers(domain);
 	/* Orders the readers' last accesses before what the caller frees. */
 	smp_mb();
-	/* The release passes that order on to who returns early. */
+	/* The release passes that order on to waits that return early. */
 	while (drained - dropped < 0) {
 		long old = atomic_long_cmpxchg_release(&domain->drained,
 						       drained, dropped);
@@ -284,8 +284,8 @@ static unsigned long window_drop(struct mmu_mirror_window *window,
 	if (dropped) {
 		/*
 		 * A release, after the pointers: the windows of a domain have
-		 * different locks, and who reads the number must not cover a
-		 * drop that is not complete.
+		 * different locks, and a wait that reads the number must not
+		 * cover a drop that is not complete.
 		 */
 		atomic_long_inc_return_release(&window->domain->dropped);
 		WRITE_ONCE(window->dropped_pages,
@@ -504,7 +504,7 @@ static void window_fill(struct work_struct *work)
 }
 
 /**
- * mmu_mirror_window_prefetch - have the absent pages of a window filled in
+ * mmu_mirror_window_prefetch - fill the absent pages of a window, later
  * @window: a window, also one that is being closed
  *
  * Queues work that looks the pages up without faulting any in. Until it is
@@ -725,7 +725,7 @@ unsigned long mmu_mirror_window_mapped(struct mmu_mirror_window *window)
 {
 	unsigned long dropped = READ_ONCE(window->dropped_pages);
 
-	/* What was dropped had been installed, but the CPU may look earlier. */
+	/* A dropped page had been installed, but the CPU may look earlier. */
 	return min(READ_ONCE(window->installed) - dropped, window->npages);
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_window_mapped);

@@ -132,7 +132,8 @@ static void mirror_wait(struct mmu_range_mirror *mirror,
 #if MMU_RANGE_MIRROR_TWO_PASS
 /*
  * Each invalidation in flight needs a finish object of its own. The first takes
- * the embedded one, and who gets none waits at once, only later than it could.
+ * the embedded one, the others allocate. If the allocation fails, wait here:
+ * correct, but the waits no longer overlap.
  */
 static bool mirror_invalidate_start(struct mmu_interval_notifier *notifier,
 				    const struct mmu_notifier_range *range,
@@ -412,7 +413,7 @@ static int mirror_subscribe(struct mmu_range_mirror *mirror,
 	return ret;
 }
 
-/* What the device may still hold of the mirror goes before the hook does. */
+/* Flush what the device may hold of the mirror before the TLB notifier goes. */
 static void mirror_leave(struct mmu_range_mirror *mirror)
 {
 	struct mmu_mirror_gather gather;
@@ -488,7 +489,7 @@ static int mirror_check_ops(const struct mmu_range_mirror_ops *ops,
 	return mmu_range_mirror_can_hook() ? 0 : -EOPNOTSUPP;
 }
 
-/* All mirrors, for whoever reads the list of them. */
+/* All mirrors, for the list in debugfs. */
 #ifdef CONFIG_MMU_RANGE_MIRROR_DEBUGFS
 static LIST_HEAD(listed);
 static DEFINE_SPINLOCK(listed_lock);	/* innermost: the list, and its readers */
@@ -529,9 +530,9 @@ static inline void mirror_unlist(struct mmu_range_mirror *mirror)
  * Invalidations arrive from before the return; nothing is mapped yet. Nothing
  * need be mapped at @start: the range may cover holes.
  *
- * Context: process context, sleeps. The first insertion into an mm takes its
- * mmap_lock for write, as does every one with @invalidate_range or @young: hold
- * no lock that is taken under it.
+ * Context: process context, sleeps. Every insertion takes mmap_lock for read. The
+ * first into an mm, and every one with @invalidate_range or @young, takes it for
+ * write as well. Hold no lock that is taken under mmap_lock.
  * Cost: two allocations and all rmap locks for the first of an mm, and again
  * for the first with @invalidate_range and the first with @young; then one
  * O(log n) tree insertion.
@@ -700,13 +701,13 @@ void mmu_range_mirror_mark_dirty(struct mmu_range_mirror *mirror,
 EXPORT_SYMBOL_GPL(mmu_range_mirror_mark_dirty);
 
 /**
- * mmu_range_mirror_defer_flush - put off the flush of dropped entries
+ * mmu_range_mirror_defer_flush - defer the flush of dropped entries
  * @mirror: a mirror with a TLB
  *
- * For entries that the driver drops by itself, while core mm still maps the
- * pages. Whatever could free them or take a permission from them invalidates
- * first, and then flushes before it goes on, also where it finds no entry; so
- * do the hook, removal and mmu_range_mirror_flush_deferred().
+ * For entries that the driver drops for reasons of its own, while core mm still
+ * maps the pages. An invalidation that could free a page, or take a permission
+ * from it, flushes before it goes on, even if it finds no entry. So do
+ * @invalidate_range, removal and mmu_range_mirror_flush_deferred().
  *
  * Context: under the mirror's lock, in the same hold that dropped the entries,
  * and after that: a flush between a mark and its drop would count for it.
@@ -720,10 +721,10 @@ void mmu_range_mirror_defer_flush(struct mmu_range_mirror *mirror)
 EXPORT_SYMBOL_GPL(mmu_range_mirror_defer_flush);
 
 /**
- * mmu_range_mirror_flush_deferred - flush now what was put off
+ * mmu_range_mirror_flush_deferred - do deferred flushes now
  * @mirror: a mirror; without a TLB, nothing happens
  *
- * Whoever dropped entries under the lock and released it since is covered.
+ * This covers all entries that were dropped in earlier holds of the lock.
  *
  * Context: any but with the mirror's lock held; spins for the device.
  */

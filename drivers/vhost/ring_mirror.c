@@ -26,7 +26,7 @@
 #define CREATE_TRACE_POINTS
 #include <trace/events/vhost_ring_mirror.h>
 
-/* How long to leave it after an opening that may succeed later. */
+/* How long to wait before an opening is tried again. */
 #define OPEN_REST_MIN	max(1UL, HZ / 100UL)
 #define OPEN_REST_MAX	(4UL * HZ)
 
@@ -64,7 +64,7 @@ const struct kernel_param_ops vhost_ring_mirror_param_ops = {
 };
 EXPORT_SYMBOL_GPL(vhost_ring_mirror_param_ops);
 
-/* What the accesses rely on; user space is only held to part of it. */
+/* The accesses rely on this; vhost.c holds user space to part of it only. */
 static unsigned long part_align(int type)
 {
 	switch (type) {
@@ -127,7 +127,7 @@ static void stats_add(struct vhost_ring_stats *sum,
 	sum->worst_wait_ns = max(sum->worst_wait_ns, stats->worst_wait_ns);
 }
 
-/* What has been seen of a ring part so far. */
+/* Sum up what the windows of a ring part have seen so far. */
 static void part_stats(struct vhost_ring_mirror *mirror,
 		       int type,
 		       struct vhost_ring_stats *stats)

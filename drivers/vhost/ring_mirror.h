@@ -3,8 +3,8 @@
  * vhost's rings and its dirty log through kernel pointers: the accesses, which
  * are inline.
  *
- * What opens and closes the windows is in ring_mirror.c. What an access does
- * where there is no window is vhost.c's own: uaccess, as ever.
+ * ring_mirror.c opens and closes the windows. Where there is none, vhost.c makes
+ * its user access, as before.
  */
 #ifndef _VHOST_RING_MIRROR_H
 #define _VHOST_RING_MIRROR_H
@@ -514,8 +514,8 @@ vhost_ring_put_used(struct vhost_virtqueue *vq, const void __user *ptr,
  * has been moved since it was opened: a bit of the log of today that is not in
  * it goes through uaccess, and the log of yesterday is never asked for.
  *
- * Whoever collects the log takes bits out meanwhile, hence the atomic, and it
- * is on the whole word as in vhost.c, so that big-endian hosts agree.
+ * The collector of the log takes bits out meanwhile, so this sets the bit
+ * atomically; and in the whole word as in vhost.c, so that big-endian hosts agree.
  *
  * Context: under vq->mutex. What is logged has been ordered before it.
  * Return: true if done; false: use uaccess.

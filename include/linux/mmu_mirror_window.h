@@ -251,8 +251,8 @@ __mmu_mirror_window_ptr(struct mmu_mirror_window *window, unsigned long offset,
  *
  * The pointer is good until mmu_mirror_exit(). The page that an out-of-range
  * offset would select is clamped under speculation, so the caller may pass an
- * index that a guest supplied; what is read through the pointer is shared
- * memory and to be read once.
+ * index that a guest supplied. The memory behind the pointer is shared: read it
+ * once.
  *
  * Context: inside a section of the window's domain. Pairs with the
  * smp_store_release() that installs the page, by address dependency. A miss
@@ -275,8 +275,7 @@ mmu_mirror_window_ptr(struct mmu_mirror_window *window, unsigned long offset,
  * @offset: of the object, in bytes from the window's first byte
  * @size: of the object, in bytes, at least one
  *
- * For who fills the window itself, by mmu_mirror_window_populate(), and for
- * who cannot wake a task.
+ * For callers that populate the window themselves or must not wake a task.
  *
  * Context: inside a section of the window's domain, whatever else is held.
  * Cost: as mmu_mirror_window_ptr().

@@ -21,16 +21,16 @@
  * DOC: overview
  *
  * A driver that keeps its own translation of user memory (a secondary MMU)
- * must drop it before core mm changes or frees the page underneath. Two layers
- * are offered; the upper one is built on the lower.
+ * must drop it before core mm changes or frees the page underneath. There are
+ * two layers, one on top of the other.
  *
  * A *mirror* (&struct mmu_range_mirror) is one range of one mm: a sequence
- * count against races with invalidation, the lock under which translations are
- * made and dropped, the one place that marks pages dirty, and the two operations
- * that drop translations and wait for whoever is still using them.
+ * count against races with invalidation, the lock under which the driver makes
+ * and drops translations, the one place that marks pages dirty, and the two
+ * operations that drop translations and wait for their users.
  *
  * A *window* (&struct mmu_mirror_window, in its own header) holds kernel
- * pointers to the pages of a range. They are read inside a *section* of the
+ * pointers to the pages of a range. Readers use them inside a *section* of the
  * window's *domain*, the set of readers that an invalidation waits for.
  *
  * No page reference is held between calls: migration, THP, KSM and swap work
@@ -62,16 +62,16 @@
  * DOC: external TLBs
  *
  * A device that walks the CPU's page tables fetches translations at any time,
- * also between the start and the end of an invalidation. It is flushed by
- * @invalidate_range, which core mm calls after the entry has changed and before
- * the page, or the page table, can be used again. Permissions that grow arrive
- * there as well, if the CPU flushes for them (x86 does not), and nowhere else:
- * a device that was refused by what it has cached walks again.
+ * also between the start and the end of an invalidation. The driver flushes it
+ * in @invalidate_range, which core mm calls after the entry has changed and
+ * before the page, or the page table, can be used again. A permission that
+ * grows arrives there as well, if the CPU flushes for it (x86 does not), and
+ * nowhere else: a device that a cached translation refuses must walk again.
  *
- * A device that walks tables of the driver's own is flushed on invalidation.
- * Only what the driver drops by itself may be flushed later, because core mm
- * cannot free that page, nor take a permission from it, without an
- * invalidation: mmu_range_mirror_defer_flush(). Reclaim's ageing flushes
+ * A device that walks tables of the driver's own is flushed on invalidation. A
+ * driver that drops entries for reasons of its own may defer their flush with
+ * mmu_range_mirror_defer_flush(): core mm cannot free their pages, nor take a
+ * permission from them, without an invalidation. Reclaim's ageing flushes
  * nothing.
  *
  * The mirror's lock is never held while a device is waited for.
@@ -112,10 +112,10 @@ struct seq_file;
  *	whether it used any of [@start, @end), clipped to the mirror, and with
  *	@clear forget so; nothing is flushed for it. In atomic context, with
  *	page-table locks held.
- * @kind: Optional: what the mirrors are called in debugfs.
+ * @kind: Optional: the name of such mirrors in debugfs.
  * @show: Optional: say more of a mirror in debugfs, as " name=value" for each
- *	word. Called with a spinlock held, the mirror being neither inserted nor
- *	removed meanwhile.
+ *	word. Called with a spinlock held that keeps the mirror from being
+ *	removed.
  */
 struct mmu_range_mirror_ops {
 	void (*invalidate)(struct mmu_range_mirror *mirror,
@@ -172,7 +172,7 @@ struct mmu_range_mirror_member {
  * @start: first byte, page aligned
  * @end: first byte after the range, page aligned
  * @nr_dirtied: calls to mmu_range_mirror_mark_dirty(), under the lock
- * @tlb: what @ops->tlb said
+ * @tlb: the device's TLB, from @ops->tlb
  * @released: the address space is gone
  *
  * Embed it in the driver's object; it must stay until
@@ -194,8 +194,8 @@ struct mmu_range_mirror {
 	struct mmu_range_mirror_member hook;
 	struct mmu_range_mirror_member young;
 	/*
-	 * Among all mirrors, for debugfs. Not only where that is configured: a
-	 * driver outside of the kernel's tree would not know.
+	 * Among all mirrors, for debugfs. Also if that is not configured: a
+	 * driver from outside of the kernel's tree cannot know.
 	 */
 	struct list_head listed;
 #if MMU_RANGE_MIRROR_TWO_PASS
@@ -249,7 +249,7 @@ static inline void mmu_range_mirror_lock(struct mmu_range_mirror *mirror)
 }
 
 /**
- * mmu_range_mirror_unlock - release what mmu_range_mirror_lock() took
+ * mmu_range_mirror_unlock - release the lock that the invalidator takes
  * @mirror: the mirror
  */
 static inline void mmu_range_mirror_unlock(struct mmu_range_mirror *mirror)

@@ -583,7 +583,7 @@ static void insert_wants_a_hook(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, -EOPNOTSUPP,
 			client_insert(client, addr, NPAGES, &walker_ops));
 	KUNIT_EXPECT_EQ(test, 0, nr_notifiers(current->mm));
-	/* Who does not ask for it is served. */
+	/* A mirror that does not ask for it is inserted. */
 	KUNIT_EXPECT_EQ(test, 0,
 			client_insert(client, addr, NPAGES, &young_shadow_ops));
 }
@@ -731,7 +731,7 @@ static void exit_releases(struct kunit *test)
 		KUNIT_EXPECT_STREQ(test, logged(tlb), "HRS");
 		KUNIT_EXPECT_EQ(test, 1, client[i]->released);
 	}
-	/* Another mm in place of this one; then only who leaks it has it. */
+	/* Another mm in place of this one: then only a leak keeps it. */
 	map_memory(test);
 	while (atomic_read(&mm->mm_count) > 1 && tries--)
 		schedule_timeout_uninterruptible(1);
@@ -980,7 +980,7 @@ static void deferred_is_flushed_for_the_owner(struct kunit *test)
 	mmu_notifier_invalidate_range_end(&range);
 }
 
-/* A driver with a mutex, who cannot be asked now: the mark waits as well. */
+/* A driver's mutex is taken, so the mirror refuses: the mark waits as well. */
 static void deferred_outlives_a_refusal(struct kunit *test)
 {
 	unsigned long addr = map_memory(test);
@@ -1081,7 +1081,7 @@ static void deferred_is_shared_by_a_tlb(struct kunit *test)
 	defer(two);
 	invalidate(addr, addr + PAGE_SIZE);
 	KUNIT_EXPECT_STREQ(test, logged(tlb), "I");
-	/* Who comes later has put nothing off. */
+	/* A mirror that comes later has deferred nothing. */
 	late = client_make(test, tlb, addr, 2, &shadow_ops);
 	invalidate(addr, addr + PAGE_SIZE);
 	KUNIT_EXPECT_STREQ(test, logged(tlb), "II");
@@ -1111,7 +1111,7 @@ static void promoted_flush_covers_marks(struct kunit *test)
 	KUNIT_EXPECT_STREQ(test, logged(tlb), "I");
 }
 
-/* What is dropped while a flush is under way may have escaped it. */
+/* A flush that is under way may miss entries that are dropped meanwhile. */
 static void mark_during_flush_survives(struct kunit *test)
 {
 	unsigned long addr = map_memory(test);
@@ -1200,7 +1200,7 @@ static void marks_wrap(struct kunit *test)
 		KUNIT_EXPECT_STREQ(test, logged(tlb), "IAS");
 	}
 	KUNIT_EXPECT_LT(test, atomic_long_read(&tlb->tlb.flushed), 0);
-	/* Who comes then has put nothing off. */
+	/* A mirror that comes then has deferred nothing. */
 	client_remove(client);
 	client = client_make(test, tlb, addr, NPAGES, &shadow_ops);
 	invalidate(addr, addr + LENGTH);
@@ -1245,7 +1245,7 @@ static void slow_devices_overlap(struct kunit *test)
 	kunit_info(test, "%d flushes of 1000 us each took %lld us", i, took);
 }
 
-/* What was put off is flushed in the second pass as well. */
+/* The second pass does deferred flushes as well. */
 static void deferred_flushes_overlap(struct kunit *test)
 {
 	unsigned long addr = map_memory(test);

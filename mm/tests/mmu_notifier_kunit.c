@@ -115,7 +115,7 @@ static bool waiter_ends(struct waiter *waiter, unsigned long timeout)
 }
 
 /*
- * Refused once: whoever waits for invalidations to end must not wait for this
+ * Refused once: a task that waits for invalidations to end must not wait for this
  * one. If it does, close what was left open, so that the test can go on.
  */
 static void refused_leaves_nothing_open(struct kunit *test,

@@ -917,7 +917,7 @@ static void window_populate_comes_second(struct kunit *test)
 	window_teardown(&t);
 }
 
-/* What the process may not write is not populated for writing. */
+/* Populating for writing fails on pages that the process may not write. */
 static void window_populate_respects_protection(struct kunit *test)
 {
 	unsigned long addr = map_memory(test);
@@ -968,7 +968,7 @@ static void window_peek_asks_for_no_fill(struct kunit *test)
 	window_teardown(&t);
 }
 
-/* What the process may not write is not mapped for writing. */
+/* No window for writing maps a page that the process may not write. */
 static void window_respects_protection(struct kunit *test)
 {
 	unsigned long addr = map_memory(test);
@@ -1065,7 +1065,7 @@ static void window_fill_collides_after_gup(struct kunit *test)
 	window_fill_collides(test, MMU_RANGE_MIRROR_LOOKED_UP);
 }
 
-/* What a reader of @page is told, while nobody fills. */
+/* The reason that a reader of @page gets, while nobody fills. */
 static enum mmu_mirror_absence why_absent(struct kunit *test,
 					  struct mmu_mirror_window *window,
 					  int page)
