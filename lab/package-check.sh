@@ -128,7 +128,7 @@ a_hunk_fails() {
 }
 
 reconfigure() {
-	inside dpkg-reconfigure $NAME-dkms >"$out/$suite.last" 2>&1
+	inside "/usr/src/$NAME/packaging/sync" >"$out/$suite.last" 2>&1
 }
 
 builds_again() {
