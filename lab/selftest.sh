@@ -93,10 +93,12 @@ mkdir -p "$headers" "$tests/mm" "$tests/vhost"
 build() {
 	make -C "$tree" O="$headers" ${KARCH:+ARCH="$KARCH"} headers ||
 		return 1
+	"${CROSS}gcc" -O2 -Wall -Wextra -c -o "$tests/alarm.o" "$LAB/alarm.c" ||
+		return 1
 	for program in $programs $tools; do
 		make -C "$tree/tools/testing/selftests/${program%/*}" \
 			${KARCH:+ARCH="$KARCH" CROSS_COMPILE="$CROSS"} \
-			OUTPUT="$tests/${program%/*}" LDFLAGS=-static \
+			OUTPUT="$tests/${program%/*}" LDFLAGS="-static -Wl,--wrap=alarm $tests/alarm.o" \
 			KHDR_INCLUDES="-isystem $headers/usr/include" \
 			"$tests/$program" || return 1
 	done
