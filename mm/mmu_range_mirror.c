@@ -21,6 +21,10 @@
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/srcu.h>
+#include <linux/wait.h>
+#ifdef CONFIG_RISCV
+#include <asm/mmu_context.h>
+#endif
 
 #define CREATE_TRACE_POINTS
 #include <trace/events/mmu_range_mirror.h>
@@ -221,6 +225,10 @@ struct mmu_range_mirror_list {
 	struct list_head members;
 };
 
+/* Lists that there are, and who waits for the last to be freed. */
+static atomic_t lists_left = ATOMIC_INIT(0);
+static DECLARE_WAIT_QUEUE_HEAD(lists_gone);
+
 static struct mmu_range_mirror_list *to_list(struct mmu_notifier *notifier)
 {
 	return container_of(notifier, struct mmu_range_mirror_list, notifier);
@@ -235,13 +243,29 @@ static struct mmu_notifier *list_alloc(struct mm_struct *mm)
 		return ERR_PTR(-ENOMEM);
 	spin_lock_init(&list->lock);
 	INIT_LIST_HEAD(&list->members);
+	atomic_inc(&lists_left);
 	return &list->notifier;
 }
 
 static void list_free(struct mmu_notifier *notifier)
 {
 	kfree(to_list(notifier));
+	if (atomic_dec_and_test(&lists_left))
+		wake_up_all(&lists_gone);
 }
+
+/*
+ * Wait until no list is left, and no list_free() runs. mmu_notifier_synchronize()
+ * does not: it is a grace period of its own, and while SRCU has queues for each
+ * CPU, the callbacks of another may still be to come.
+ */
+VISIBLE_IF_KUNIT void mmu_range_mirror_await_lists(void)
+{
+	wait_event(lists_gone, !atomic_read(&lists_left));
+	/* Callbacks run with bottom halves off, which RCU waits for. */
+	synchronize_rcu();
+}
+EXPORT_SYMBOL_IF_KUNIT(mmu_range_mirror_await_lists);
 
 /* Inside the core's SRCU section, which lockdep cannot be told from here. */
 #define for_each_mirror(mirror, which, first) \
@@ -436,17 +460,20 @@ static void mirror_leave(struct mmu_range_mirror *mirror)
 /**
  * mmu_range_mirror_can_hook - does this machine call @invalidate_range?
  *
+ * powerpc does not: it does for ranges, not for the single pages of COW, KSM,
+ * write-back and reclaim. Nor does riscv without ASIDs, which skips the flush of
+ * an mm that no CPU has; a module cannot ask.
+ *
  * Return: true if core mm's TLB flushes reach the notifiers.
  */
 VISIBLE_IF_KUNIT bool mmu_range_mirror_can_hook(void)
 {
 	KUNIT_STATIC_STUB_REDIRECT(mmu_range_mirror_can_hook);
-#ifdef CONFIG_PPC_RADIX_MMU
-	if (radix_enabled())
-		return true;
+#if defined(CONFIG_RISCV) && !defined(MODULE)
+	return static_branch_unlikely(&use_asid_allocator);
+#else
+	return IS_ENABLED(CONFIG_X86) || IS_ENABLED(CONFIG_ARM64);
 #endif
-	return IS_ENABLED(CONFIG_X86) || IS_ENABLED(CONFIG_ARM64) ||
-	       IS_ENABLED(CONFIG_RISCV);
 }
 EXPORT_SYMBOL_IF_KUNIT(mmu_range_mirror_can_hook);
 
@@ -618,16 +645,21 @@ EXPORT_SYMBOL_GPL(mmu_range_mirror_insert);
  */
 void mmu_range_mirror_remove(struct mmu_range_mirror *mirror)
 {
+	struct mm_struct *mm = mirror->notifier.mm;
+
 	mirror_unlist(mirror);
 	mirror_leave(mirror);
+	/* The notifier may hold it last, and the event says whose it was. */
+	mmgrab(mm);
 	mmu_interval_notifier_remove(&mirror->notifier);
 	trace_mmu_mirror_remove(mirror);
+	mmdrop(mm);
 }
 EXPORT_SYMBOL_GPL(mmu_range_mirror_remove);
 
 /**
- * mmu_range_mirror_owner - whose memory is mirrored
- * @mirror: a mirror; after its removal, only while something holds the mm
+ * mmu_range_mirror_mm_owner - whose an address space is
+ * @mm: the mm, which something holds
  *
  * For reporting: the process may be gone by the time somebody looks.
  *
@@ -635,19 +667,32 @@ EXPORT_SYMBOL_GPL(mmu_range_mirror_remove);
  * Return: the thread group, as the initial PID namespace has it; 0 once nobody
  * has the address space any more, and without CONFIG_MEMCG, for want of knowing.
  */
-pid_t mmu_range_mirror_owner(struct mmu_range_mirror *mirror)
+pid_t mmu_range_mirror_mm_owner(struct mm_struct *mm)
 {
 	pid_t pid = 0;
 #ifdef CONFIG_MEMCG
 	struct task_struct *owner;
 
 	rcu_read_lock();
-	owner = rcu_dereference(mirror->notifier.mm->owner);
+	owner = rcu_dereference(mm->owner);
 	if (owner)
 		pid = task_tgid_nr(owner);
 	rcu_read_unlock();
 #endif
 	return pid;
+}
+EXPORT_SYMBOL_GPL(mmu_range_mirror_mm_owner);
+
+/**
+ * mmu_range_mirror_owner - whose memory is mirrored
+ * @mirror: a mirror; after its removal, only while something holds the mm
+ *
+ * Context: any.
+ * Return: as mmu_range_mirror_mm_owner().
+ */
+pid_t mmu_range_mirror_owner(struct mmu_range_mirror *mirror)
+{
+	return mmu_range_mirror_mm_owner(mirror->notifier.mm);
 }
 
 /**
@@ -970,7 +1015,7 @@ static const struct file_operations listed_fops = {
 
 static void listed_init(void)
 {
-	listed_file = debugfs_create_file("mmu_range_mirror", 0444, NULL, NULL,
+	listed_file = debugfs_create_file("mmu_range_mirror", 0400, NULL, NULL,
 					  &listed_fops);
 }
 
@@ -998,7 +1043,7 @@ static void __exit mmu_range_mirror_exit(void)
 {
 	listed_exit();
 	/* Lists are freed by a function of this module. */
-	mmu_notifier_synchronize();
+	mmu_range_mirror_await_lists();
 }
 module_exit(mmu_range_mirror_exit);
 

@@ -210,6 +210,7 @@ int mmu_range_mirror_insert(struct mmu_range_mirror *mirror,
 			    const struct mmu_range_mirror_ops *ops,
 			    const struct mmu_mirror_lock *lock);
 void mmu_range_mirror_remove(struct mmu_range_mirror *mirror);
+pid_t mmu_range_mirror_mm_owner(struct mm_struct *mm);
 pid_t mmu_range_mirror_owner(struct mmu_range_mirror *mirror);
 
 unsigned long mmu_range_mirror_begin(struct mmu_range_mirror *mirror);
@@ -228,6 +229,7 @@ int mmu_range_mirror_populate(struct mmu_range_mirror *mirror,
 
 #if IS_ENABLED(CONFIG_KUNIT)
 bool mmu_range_mirror_can_hook(void);
+void mmu_range_mirror_await_lists(void);
 #endif
 
 /**

@@ -1663,6 +1663,27 @@ static void extents_gather(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, model_agrees(model));
 }
 
+static void run_await_lists(struct actor *actor)
+{
+	mmu_range_mirror_await_lists();
+}
+
+/* The module's exit, while there is a list of mirrors that it has to free. */
+static void exit_awaits_lists(struct kunit *test)
+{
+	struct actor exit = { .run = run_await_lists };
+	struct fake_tlb *tlb = tlb_make(test);
+	unsigned long addr = map_memory(test);
+	struct client *client;
+
+	mmu_range_mirror_await_lists();
+	client = client_make(test, tlb, addr, NPAGES, &plain_ops);
+	actor_start(test, &exit, -1);
+	KUNIT_EXPECT_TRUE(test, actor_busy(&exit));
+	client_remove(client);
+	actor_join(test, &exit);
+}
+
 static void tlb_test_exit(struct kunit *test)
 {
 	mmu_range_mirror_set_injection(NULL);
@@ -1715,6 +1736,7 @@ static struct kunit_case tlb_cases[] = {
 	KUNIT_CASE(extents_follow_the_model),
 	KUNIT_CASE(extents_stay_few),
 	KUNIT_CASE(extents_gather),
+	KUNIT_CASE(exit_awaits_lists),
 	{}
 };
 
