@@ -10,10 +10,12 @@
 #include <kunit/visibility.h>
 #include <linux/bitops.h>
 #include <linux/cacheinfo.h>
+#include <linux/hashtable.h>
 #include <linux/highmem.h>
 #include <linux/init.h>
 #include <linux/kthread.h>
 #include <linux/ktime.h>
+#include <linux/memcontrol.h>
 #include <linux/memremap.h>
 #include <linux/mmu_mirror_window.h>
 #include <linux/mmu_range_mirror_inject.h>
@@ -26,20 +28,275 @@
 #include <linux/slab.h>
 #include <linux/smp.h>
 #include <linux/uaccess.h>
+#include <linux/wait.h>
 #include <trace/events/mmu_range_mirror.h>
 
 /* How often a fill starts over before it gives up until the next miss. */
 #define WINDOW_RETRIES		3
 /* Pages looked up at once. Fast GUP disables interrupts for all of them. */
 #define WINDOW_BATCH		64
-/* Pages that one fill looks at, a power of two: half a millisecond. */
+/* Pages that one fill looks at: half a millisecond. */
 #define WINDOW_FILL		8192UL
-/* A window of 1 GiB; the pointers to it take 2 MiB. */
+/* A window of 1 GiB. */
 #define WINDOW_MAX_PAGES	(SZ_1G >> PAGE_SHIFT)
 /* How long a window rests between fills while invalidations go on ... */
 #define WINDOW_STORM_REST	max(1UL, HZ / 50UL)
-/* ... and while there is nothing that could be mapped. */
+/* ... and between looks at pages that were not there. */
 #define WINDOW_EMPTY_REST	((unsigned long)HZ)
+/* Of a CPU's time, the fills of an mm take one part in so many ... */
+#define QUEUE_SHARE		10
+/* ... except for this much at once, after a while without. */
+#define QUEUE_BURST_NS		(20 * NSEC_PER_MSEC)
+
+/* Background work. */
+
+/**
+ * struct mmu_mirror_queue - the background work of an mm
+ * @mm: whose; its memory may be gone, but not this structure
+ * @node: among all queues of its hash
+ * @id: counts up; see mmu_mirror_queue_barrier()
+ * @users: who holds it, under queues_lock
+ * @wq: one item at a time. Of its own: a worker that waits for what an owner
+ *	does must not be one of so many that all owners share
+ * @destroy: once nobody holds it
+ * @spent_ns: CPU time of fills that has not been rested for; of the worker
+ * @rested: when it was last brought up to date
+ * @rcu: for freeing after the last reader
+ */
+struct mmu_mirror_queue {
+	struct mm_struct *mm;
+	struct hlist_node node;
+	unsigned long id;
+	unsigned int users;
+	struct workqueue_struct *wq;
+	struct work_struct destroy;
+	s64 spent_ns;
+	u64 rested;
+	struct rcu_head rcu;
+};
+
+static DEFINE_HASHTABLE(queues, 8);
+static DEFINE_SPINLOCK(queues_lock);	/* the hash, and users of a queue */
+static unsigned long queues_last_id;
+static atomic_t queues_left = ATOMIC_INIT(0);
+static DECLARE_WAIT_QUEUE_HEAD(queues_gone);
+static struct workqueue_struct *queues_wq;
+
+/**
+ * mmu_mirror_charge_begin - charge an mm's owner with what is allocated
+ * @charge: for mmu_mirror_charge_end()
+ * @mm: the mm, held by mm_count at least
+ *
+ * Of what is allocated with __GFP_ACCOUNT, that is. What a kernel thread
+ * allocates is charged to nobody otherwise.
+ *
+ * Context: any; nests.
+ */
+void mmu_mirror_charge_begin(struct mmu_mirror_charge *charge,
+			     struct mm_struct *mm)
+{
+	charge->memcg = get_mem_cgroup_from_mm(mm);
+	charge->old = set_active_memcg(charge->memcg);
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_charge_begin);
+
+/**
+ * mmu_mirror_charge_end - charge whom it was before
+ * @charge: as given to mmu_mirror_charge_begin()
+ *
+ * Context: any.
+ */
+void mmu_mirror_charge_end(struct mmu_mirror_charge *charge)
+{
+	set_active_memcg(charge->old);
+	mem_cgroup_put(charge->memcg);
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_charge_end);
+
+static void queue_free(struct mmu_mirror_queue *queue)
+{
+	destroy_workqueue(queue->wq);
+	mmdrop(queue->mm);
+	/* A reader that is inside a section may still miss in a closed window. */
+	kfree_rcu(queue, rcu);
+	if (atomic_dec_and_test(&queues_left))
+		wake_up_all(&queues_gone);
+}
+
+static void queue_destroy(struct work_struct *work)
+{
+	queue_free(container_of(work, struct mmu_mirror_queue, destroy));
+}
+
+static struct mmu_mirror_queue *queue_alloc(struct mm_struct *mm)
+{
+	struct mmu_mirror_queue *queue;
+	struct mmu_mirror_charge charge;
+
+	mmu_mirror_charge_begin(&charge, mm);
+	queue = kzalloc(sizeof(*queue), GFP_KERNEL_ACCOUNT);
+	mmu_mirror_charge_end(&charge);
+	if (!queue)
+		return NULL;
+	queue->wq = alloc_ordered_workqueue("mmu_mirror", 0);
+	if (!queue->wq) {
+		kfree(queue);
+		return NULL;
+	}
+	INIT_WORK(&queue->destroy, queue_destroy);
+	mmgrab(mm);
+	queue->mm = mm;
+	queue->users = 1;
+	queue->rested = ktime_get_ns();
+	atomic_inc(&queues_left);
+	return queue;
+}
+
+/* Hold the queue of @mm, if it has one; else make @new its queue, if any. */
+static struct mmu_mirror_queue *queue_find(struct mm_struct *mm,
+					   struct mmu_mirror_queue *new)
+{
+	struct mmu_mirror_queue *queue;
+
+	spin_lock(&queues_lock);
+	hash_for_each_possible(queues, queue, node, (unsigned long)mm) {
+		if (queue->mm != mm)
+			continue;
+		queue->users++;
+		spin_unlock(&queues_lock);
+		return queue;
+	}
+	if (new) {
+		new->id = ++queues_last_id;
+		hash_add(queues, &new->node, (unsigned long)mm);
+	}
+	spin_unlock(&queues_lock);
+	return new;
+}
+
+/**
+ * mmu_mirror_queue_get - hold the queue of an mm
+ * @mm: the mm, held by mm_count at least
+ *
+ * Context: process context, sleeps; waits for nothing that an owner does.
+ * Return: the queue, or NULL if there is no memory.
+ */
+struct mmu_mirror_queue *mmu_mirror_queue_get(struct mm_struct *mm)
+{
+	struct mmu_mirror_queue *queue = queue_find(mm, NULL);
+	struct mmu_mirror_queue *new;
+
+	if (queue)
+		return queue;
+	new = queue_alloc(mm);
+	if (!new)
+		return NULL;
+	queue = queue_find(mm, new);
+	if (queue != new)
+		queue_free(new);
+	return queue;
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_queue_get);
+
+/**
+ * mmu_mirror_queue_put - let go of a queue
+ * @queue: the queue, or NULL
+ *
+ * What is on it is done all the same.
+ *
+ * Context: process context, also in an item of the queue; does not wait.
+ */
+void mmu_mirror_queue_put(struct mmu_mirror_queue *queue)
+{
+	if (!queue)
+		return;
+	spin_lock(&queues_lock);
+	if (!--queue->users) {
+		hash_del(&queue->node);
+		/* In the lock: see mmu_mirror_queue_barrier(). */
+		queue_work(queues_wq, &queue->destroy);
+	}
+	spin_unlock(&queues_lock);
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_queue_put);
+
+/**
+ * mmu_mirror_queue_work - have something done in the background
+ * @queue: the queue of the mm that it is done for
+ * @work: what; it may wait for whatever the mm's owner does
+ *
+ * Context: any but NMI, without the scheduler's locks.
+ * Return: false if it was queued already.
+ */
+bool mmu_mirror_queue_work(struct mmu_mirror_queue *queue,
+			   struct work_struct *work)
+{
+	return queue_work(queue->wq, work);
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_queue_work);
+
+/* Hold the queue with the lowest number above @id, if there is one. */
+static struct mmu_mirror_queue *queue_after(unsigned long id)
+{
+	struct mmu_mirror_queue *queue, *next = NULL;
+	int bucket;
+
+	spin_lock(&queues_lock);
+	hash_for_each(queues, bucket, queue, node) {
+		if (queue->id > id && (!next || queue->id < next->id))
+			next = queue;
+	}
+	if (next)
+		next->users++;
+	spin_unlock(&queues_lock);
+	return next;
+}
+
+/**
+ * mmu_mirror_queue_barrier - wait for everything that has been queued
+ *
+ * For the exit of a module whose functions were queued, when it holds no queue
+ * any more.
+ *
+ * Context: process context, sleeps as long as any owner likes.
+ */
+void mmu_mirror_queue_barrier(void)
+{
+	struct mmu_mirror_queue *queue;
+	unsigned long id = 0;
+
+	while ((queue = queue_after(id))) {
+		id = queue->id;
+		flush_workqueue(queue->wq);
+		mmu_mirror_queue_put(queue);
+	}
+	/* And those that were let go meanwhile. */
+	flush_workqueue(queues_wq);
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_queue_barrier);
+
+/*
+ * Fills run on nobody's CPU time. When an mm's have taken more than a burst, the
+ * worker sleeps until they are down to their share.
+ */
+static void queue_rest(struct mmu_mirror_queue *queue)
+{
+	u64 now = ktime_get_ns();
+
+	queue->spent_ns -= div_u64(now - queue->rested, QUEUE_SHARE);
+	queue->spent_ns = max_t(s64, queue->spent_ns, 0);
+	queue->rested = now;
+	if (queue->spent_ns > QUEUE_BURST_NS)
+		schedule_timeout_idle(nsecs_to_jiffies((queue->spent_ns -
+							QUEUE_BURST_NS) *
+						       QUEUE_SHARE) + 1);
+}
+
+/* A fill that waited, for an invalidation or for a CPU, is not made to pay. */
+static void queue_spent(struct mmu_mirror_queue *queue, u64 ns)
+{
+	queue->spent_ns += min_t(u64, ns, QUEUE_BURST_NS);
+}
 
 /* The section guard, invalidating side. */
 
@@ -48,6 +305,8 @@ static DEFINE_PER_CPU(cpumask_var_t, drain_mask);
 
 /**
  * mmu_mirror_domain_alloc - make a domain, the readers of some windows
+ *
+ * The caller is charged; in a kernel thread, see mmu_mirror_charge_begin().
  *
  * Context: process context, sleeps.
  * Return: the domain, or NULL if there is no memory.
@@ -65,6 +324,7 @@ struct mmu_mirror_domain *mmu_mirror_domain_alloc(void)
 		goto free_domain;
 	if (!zalloc_cpumask_var(&domain->mask, GFP_KERNEL_ACCOUNT))
 		goto free_cpu;
+	refcount_set(&domain->users, 1);
 	domain->caller = __builtin_return_address(0);
 	return domain;
 
@@ -86,13 +346,20 @@ static void domain_free(struct rcu_head *rcu)
 	kfree(domain);
 }
 
+static void domain_put(struct mmu_mirror_domain *domain)
+{
+	if (refcount_dec_and_test(&domain->users))
+		call_rcu(&domain->rcu, domain_free);
+}
+
 /**
  * mmu_mirror_domain_destroy - free a domain
  * @domain: the domain, without windows, or NULL; nobody enters it any more
  *
  * A reader that is still inside stores its count once more when it leaves, so
- * the memory goes after an RCU grace period. This does not wait for it: a
- * driver with hundreds of domains closes in one grace period.
+ * the memory goes after an RCU grace period, and not before the notifiers of its
+ * windows are removed. This waits for neither: a driver with hundreds of domains
+ * closes in one grace period.
  *
  * Context: any.
  */
@@ -101,7 +368,7 @@ void mmu_mirror_domain_destroy(struct mmu_mirror_domain *domain)
 	if (!domain)
 		return;
 	WARN_ON_ONCE(atomic_read(&domain->nr_windows));
-	call_rcu(&domain->rcu, domain_free);
+	domain_put(domain);
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_domain_destroy);
 
@@ -261,25 +528,93 @@ EXPORT_SYMBOL_GPL(mmu_mirror_domain_drain);
 
 /* Windows. */
 
-static struct workqueue_struct *window_wq;
-
 static struct mmu_mirror_window *to_window(struct mmu_range_mirror *mirror)
 {
 	return container_of(mirror, struct mmu_mirror_window, mirror);
 }
 
-/* Clear the pointers of pages [first, last]. Return how many were set. */
-static unsigned long window_drop(struct mmu_mirror_window *window,
-				 unsigned long first, unsigned long last)
+/* The pointers of a large window are made chunk by chunk, as they are needed. */
+static bool window_is_sparse(struct mmu_mirror_window *window)
+{
+	return window->npages > MMU_MIRROR_CHUNK;
+}
+
+static unsigned long window_nr_chunks(struct mmu_mirror_window *window)
+{
+	return DIV_ROUND_UP(window->npages, MMU_MIRROR_CHUNK);
+}
+
+static bool window_any_mapped(struct mmu_mirror_window *window)
+{
+	return window->installed != window->dropped_pages;
+}
+
+/* Clear pointers [first, last] of @kaddr. Return how many were set. */
+static unsigned long drop_pointers(void **kaddr, unsigned long first,
+				   unsigned long last)
 {
 	unsigned long i, dropped = 0;
 
-	mmu_range_mirror_assert_held(&window->mirror);
 	for (i = first; i <= last; i++) {
-		if (!window->kaddr[i])
+		if (!kaddr[i])
 			continue;
-		WRITE_ONCE(window->kaddr[i], NULL);
+		WRITE_ONCE(kaddr[i], NULL);
 		dropped++;
+	}
+	return dropped;
+}
+
+/*
+ * The same of a large window, without what was never mapped. The lock is let go
+ * after each chunk: who has the sequence of before installs nothing any more, and
+ * of after, nobody has it.
+ */
+static unsigned long window_drop_far(struct mmu_mirror_window *window,
+				     unsigned long first, unsigned long last)
+{
+	unsigned long total = 0;
+
+	while (first <= last && window_any_mapped(window)) {
+		unsigned long base = round_down(first, MMU_MIRROR_CHUNK);
+		struct mmu_mirror_chunk *chunk =
+			window->chunk[first / MMU_MIRROR_CHUNK];
+		unsigned long end = min(last, base + MMU_MIRROR_CHUNK - 1);
+		unsigned long dropped;
+
+		if (chunk && chunk->mapped) {
+			dropped = drop_pointers(chunk->kaddr, first - base,
+						end - base);
+			chunk->mapped -= dropped;
+			WRITE_ONCE(window->dropped_pages,
+				   window->dropped_pages + dropped);
+			total += dropped;
+			mmu_range_mirror_unlock(&window->mirror);
+			mmu_range_mirror_lock(&window->mirror);
+		}
+		first = end + 1;
+	}
+	return total;
+}
+
+/*
+ * Clear the pointers of pages [first, last]. Return how many were set. Of an
+ * empty window, that is known; else at most a chunk's are looked at in one hold
+ * of the lock.
+ */
+static unsigned long window_drop(struct mmu_mirror_window *window,
+				 unsigned long first, unsigned long last)
+{
+	unsigned long dropped;
+
+	mmu_range_mirror_assert_held(&window->mirror);
+	if (!window_any_mapped(window))
+		return 0;
+	if (window_is_sparse(window)) {
+		dropped = window_drop_far(window, first, last);
+	} else {
+		dropped = drop_pointers(&window->kaddr[0], first, last);
+		WRITE_ONCE(window->dropped_pages,
+			   window->dropped_pages + dropped);
 	}
 	if (dropped) {
 		/*
@@ -288,8 +623,6 @@ static unsigned long window_drop(struct mmu_mirror_window *window,
 		 * cover a drop that is not complete.
 		 */
 		atomic_long_inc_return_release(&window->domain->dropped);
-		WRITE_ONCE(window->dropped_pages,
-			   window->dropped_pages + dropped);
 	}
 	return dropped;
 }
@@ -302,10 +635,12 @@ static void window_invalidate(struct mmu_range_mirror *mirror,
 	unsigned long end = min(range->end, mirror->end);
 	unsigned long first = (start - mirror->start) >> PAGE_SHIFT;
 	unsigned long last = (end - 1 - mirror->start) >> PAGE_SHIFT;
+	/* A kernel that has more events than are known here has them last. */
+	unsigned int event = min_t(unsigned int, range->event,
+				   MMU_MIRROR_NR_EVENTS - 1);
 
 	if (window_drop(window, first, last))
-		WRITE_ONCE(window->drops[range->event],
-			   window->drops[range->event] + 1);
+		WRITE_ONCE(window->drops[event], window->drops[event] + 1);
 }
 
 /* Also if nothing was dropped: another invalidation may still be waiting. */
@@ -351,20 +686,49 @@ static bool window_page_ok(struct page *page)
 	return !PageHighMem(page) && !is_zone_device_page(page);
 }
 
+/* Where the pointer to a page is kept. A large window has the page's chunk. */
+static void **window_slot(struct mmu_mirror_window *window,
+			  unsigned long index)
+{
+	if (window_is_sparse(window))
+		return &window->chunk[index / MMU_MIRROR_CHUNK]->kaddr[index % MMU_MIRROR_CHUNK];
+	return &window->kaddr[index];
+}
+
+/* What is told of a page by its number in a chunk; of a large window, a hint. */
+static void window_mark(struct mmu_mirror_window *window, unsigned long index,
+			bool absent)
+{
+	unsigned long bit = index % MMU_MIRROR_CHUNK;
+
+	set_bit(bit, window->seen);
+	if (absent)
+		set_bit(bit, window->absent);
+	else if (test_bit(bit, window->absent))
+		clear_bit(bit, window->absent);
+}
+
 /* The page is marked dirty under the same hold of the lock. */
 static void window_set(struct mmu_mirror_window *window, unsigned long index,
 		       struct page *page)
 {
 	/* Pairs with the dependent load in __mmu_mirror_window_ptr(). */
-	smp_store_release(&window->kaddr[index], page_address(page));
+	smp_store_release(window_slot(window, index), page_address(page));
 	WRITE_ONCE(window->installed, window->installed + 1);
+	if (window_is_sparse(window))
+		window->chunk[index / MMU_MIRROR_CHUNK]->mapped++;
+	window_mark(window, index, false);
 }
 
 static void window_install(struct mmu_mirror_window *window,
 			   unsigned long index, struct page *page)
 {
+	if (!window_page_ok(page)) {
+		window_mark(window, index, true);
+		return;
+	}
 	/* What is there is current: mmu_mirror_window_populate() was first. */
-	if (!window_page_ok(page) || window->kaddr[index])
+	if (*window_slot(window, index))
 		return;
 	if (window->writable)
 		mmu_range_mirror_mark_dirty(&window->mirror, page_folio(page));
@@ -380,9 +744,38 @@ static long window_lookup(unsigned long addr, unsigned long n,
 	return get_user_pages_unlocked(addr, n, pages, flags | FOLL_NOFAULT);
 }
 
+/* Have room for the pointer to a page. The owner is charged. Sleeps. */
+static bool window_have_room(struct mmu_mirror_window *window,
+			     unsigned long index)
+{
+	struct mmu_mirror_chunk **chunk, *new;
+	struct mmu_mirror_charge charge;
+
+	if (!window_is_sparse(window))
+		return true;
+	chunk = &window->chunk[index / MMU_MIRROR_CHUNK];
+	if (READ_ONCE(*chunk))
+		return true;
+	mmu_mirror_charge_begin(&charge, window->mirror.notifier.mm);
+	new = kzalloc(sizeof(*new), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	mmu_mirror_charge_end(&charge);
+	if (!new)
+		return false;
+	mmu_range_mirror_lock(&window->mirror);
+	if (!*chunk) {
+		/* Zeroed, for who reads it: see mmu_mirror_window_far(). */
+		smp_store_release(chunk, new);
+		new = NULL;
+	}
+	mmu_range_mirror_unlock(&window->mirror);
+	kfree(new);
+	return true;
+}
+
 /*
- * Install up to @n pages from @index on. Return how many were looked up, 0 if
- * the first of them is not there, or -EAGAIN if invalidations won.
+ * Install up to @n pages from @index on, none beyond a chunk. Return how many
+ * were looked up, 0 if the first of them is not there, or -EAGAIN if
+ * invalidations won, or memory is short. Of a closed window, none is installed.
  */
 static long window_fill_batch(struct mmu_mirror_window *window,
 			      unsigned long index, unsigned long n)
@@ -402,12 +795,16 @@ static long window_fill_batch(struct mmu_mirror_window *window,
 		if (got <= 0)
 			return 0;
 		mmu_range_mirror_inject(MMU_RANGE_MIRROR_LOOKED_UP, &window->mirror);
+		if (!window_have_room(window, index)) {
+			release_pages(pages, got);
+			return -EAGAIN;
+		}
 
 		mmu_range_mirror_lock(&window->mirror);
 		collided = mmu_range_mirror_retry(&window->mirror, seq);
 		if (collided)
 			WRITE_ONCE(window->collisions, window->collisions + 1);
-		for (i = 0; i < got && !collided; i++)
+		for (i = 0; i < got && !collided && !window->closed; i++)
 			window_install(window, index + i, pages[i]);
 		mmu_range_mirror_unlock(&window->mirror);
 		release_pages(pages, got);
@@ -420,87 +817,148 @@ static long window_fill_batch(struct mmu_mirror_window *window,
 					   tries + 1,
 					   tries + 1 == WINDOW_RETRIES);
 	}
+	/* It was there. */
+	window_mark(window, index, false);
 	return -EAGAIN;
 }
 
-/* Absent pages from @index on. What installs one meanwhile wins. */
+static void *window_kaddr(struct mmu_mirror_window *window, unsigned long index)
+{
+	if (window_is_sparse(window))
+		return mmu_mirror_window_far(window, index);
+	return READ_ONCE(window->kaddr[index]);
+}
+
+/*
+ * Absent pages from @index on, of one chunk. What installs one meanwhile wins.
+ */
 static unsigned long window_absent_run(struct mmu_mirror_window *window,
 				       unsigned long index, unsigned long end)
 {
 	unsigned long n = 0;
 
+	end = min(end, round_down(index, MMU_MIRROR_CHUNK) + MMU_MIRROR_CHUNK);
 	while (n < WINDOW_BATCH && index + n < end &&
-	       !READ_ONCE(window->kaddr[index + n]))
+	       !window_kaddr(window, index + n))
 		n++;
 	return n;
 }
 
 /*
- * A window of up to WINDOW_FILL pages is filled whole. A larger one, such as a
- * log of all of a guest's memory, is filled where it is used.
+ * Fill the absent ones of WINDOW_BATCH pages from @index on. Return how many
+ * pages there are by then, or an errno.
  */
-static void window_fill_pages(struct mmu_mirror_window *window,
+static long window_fill_block(struct mmu_mirror_window *window,
 			      unsigned long index)
 {
-	unsigned long end = min(window->npages, index + WINDOW_FILL);
+	unsigned long end = min(window->npages, index + WINDOW_BATCH);
+	long there = 0;
 
-	while (index < end) {
+	while (index < end && !READ_ONCE(window->closed)) {
 		unsigned long n = window_absent_run(window, index, end);
-		long got = n ? window_fill_batch(window, index, n) : 0;
+		long got = n ? window_fill_batch(window, index, n) : 1;
 
 		if (got < 0)
-			return;
-		/* A page that is there already, or a hole: skip it. */
+			return got;
+		/* A hole: skip it. */
+		if (!got)
+			window_mark(window, index, true);
+		there += got;
 		index += max(got, 1L);
-		cond_resched();
 	}
+	cond_resched();
+	return there;
 }
 
 /*
- * Fills that follow each other closely rest ever longer: briefly under a storm
- * of invalidations, longer where nothing can be mapped.
+ * Fill a block, and say whether to go on with the next. In a large window, most
+ * of a log for one, there is nothing where nothing is in a block.
  */
-static void window_rest(struct mmu_mirror_window *window, bool installed)
+static bool window_fill_on(struct mmu_mirror_window *window,
+			   unsigned long index)
 {
-	unsigned long limit = installed ? WINDOW_STORM_REST : WINDOW_EMPTY_REST;
-	unsigned long idle = jiffies - window->hold_off;
+	long there = window_fill_block(window, index);
 
-	if (idle > window->backoff + 1)
-		window->backoff = 0;
-	else
-		window->backoff = clamp(window->backoff * 2, 1UL, limit);
-	WRITE_ONCE(window->hold_off, jiffies + window->backoff);
+	return there > 0 || (!there && !window_is_sparse(window));
 }
 
-/* What made pages absent, or kept them so, up to now. */
-static unsigned long window_voided(struct mmu_mirror_window *window)
+/*
+ * First what is near the miss, then what is next to that, in both directions, as
+ * far as there is anything.
+ */
+static void window_fill_pages(struct mmu_mirror_window *window,
+			      unsigned long missed)
 {
-	return READ_ONCE(window->dropped_pages) +
-	       READ_ONCE(window->collisions);
+	unsigned long first = round_down(missed, WINDOW_BATCH);
+	unsigned long left = WINDOW_FILL / WINDOW_BATCH - 1;
+	unsigned long at;
+
+	if (!window_fill_on(window, first))
+		return;
+	for (at = first + WINDOW_BATCH; at < window->npages && left; left--) {
+		if (!window_fill_on(window, at))
+			break;
+		at += WINDOW_BATCH;
+	}
+	for (at = first; at && left; left--) {
+		at -= WINDOW_BATCH;
+		if (!window_fill_on(window, at))
+			break;
+	}
+}
+
+/* What follows closely rests ever longer; also what came before its time. */
+static void rest_on(struct mmu_mirror_rest *rest, unsigned long limit)
+{
+	long idle = jiffies - rest->until;
+
+	if (idle > (long)rest->backoff + 1)
+		rest->backoff = 0;
+	else
+		rest->backoff = clamp(rest->backoff * 2, 1UL, limit);
+	WRITE_ONCE(rest->until, jiffies + rest->backoff);
+}
+
+static bool resting(struct mmu_mirror_rest *rest)
+{
+	unsigned long left = READ_ONCE(rest->until) - jiffies;
+
+	/* Beyond the limit it is a rest of long ago. */
+	return left && left <= WINDOW_EMPTY_REST;
+}
+
+/* Has the last fill found that there is no such page? */
+static bool window_absent(struct mmu_mirror_window *window, unsigned long index)
+{
+	return test_bit(index % MMU_MIRROR_CHUNK, window->absent);
 }
 
 static void window_fill(struct work_struct *work)
 {
 	struct mmu_mirror_window *window =
 		container_of(work, struct mmu_mirror_window, fill);
-	unsigned long index = round_down(READ_ONCE(window->missed),
-					 WINDOW_FILL);
 	struct mm_struct *mm = window->mirror.notifier.mm;
-	unsigned long voided = window_voided(window);
-	unsigned long before = window->installed;
+	unsigned long missed;
+	u64 began;
 
+	queue_rest(window->queue);
 	/* The owner is exiting: there is nothing left to read. */
 	if (!mmget_not_zero(mm))
 		return;
+	missed = READ_ONCE(window->missed);
+	began = ktime_get_ns();
 	kthread_use_mm(mm);
-	window_fill_pages(window, index);
+	window_fill_pages(window, missed);
 	kthread_unuse_mm(mm);
 	/* Not the last mmput() here: exit_mmap() notifies, and may be long. */
 	mmput_async(mm);
-	WRITE_ONCE(window->looked_at, index);
-	WRITE_ONCE(window->looked_after, voided);
+	queue_spent(window->queue, ktime_get_ns() - began);
 	WRITE_ONCE(window->fills, window->fills + 1);
-	window_rest(window, window->installed != before);
+	/* One page that cannot be mapped does not keep the others waiting. */
+	if (window_absent(window, missed))
+		rest_on(&window->empty, WINDOW_EMPTY_REST);
+	else
+		rest_on(&window->rest, WINDOW_STORM_REST);
 }
 
 /**
@@ -509,21 +967,23 @@ static void window_fill(struct work_struct *work)
  *
  * Queues work that looks the pages up without faulting any in. Until it is
  * done, and where a page is absent, readers use uaccess, which brings the page
- * in; their next miss asks again. While a window rests, nothing happens. Of a
- * window of more than 8192 pages, that many around the last miss are filled in.
+ * in; their next miss asks again. It looks near the last miss first; in a window
+ * of more than 512 pages it goes on as far as pages are there, at up to 8192 of
+ * them. While the window rests, or the page that was missed does because it was
+ * not there, nothing happens.
  *
  * Context: any but NMI, without the scheduler's locks: it may wake a worker. The
  * caller keeps the window from being freed.
  */
 void mmu_mirror_window_prefetch(struct mmu_mirror_window *window)
 {
-	unsigned long rest = READ_ONCE(window->hold_off) - jiffies;
-
-	/* Beyond the limit it is a rest of long ago. */
-	if (rest && rest <= WINDOW_EMPTY_REST)
+	if (resting(&window->rest))
+		return;
+	if (window_absent(window, READ_ONCE(window->missed)) &&
+	    resting(&window->empty))
 		return;
 	if (!work_pending(&window->fill))
-		queue_work(window_wq, &window->fill);
+		mmu_mirror_queue_work(window->queue, &window->fill);
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_window_prefetch);
 
@@ -537,7 +997,7 @@ static int window_populate_page(struct mmu_range_mirror *mirror,
 	if (!window_page_ok(page))
 		return -EOPNOTSUPP;
 	/* A fill was first. */
-	if (window->kaddr[index])
+	if (*window_slot(window, index))
 		return 1;
 	window_set(window, index, page);
 	return 0;
@@ -553,7 +1013,7 @@ static int window_populate_page(struct mmu_range_mirror *mirror,
  * Context: process context with current->mm the window's and mmap_lock not
  * held; sleeps like mmu_range_mirror_begin().
  * Return: 0; -EOPNOTSUPP on a page that no window maps, in high memory or on a
- * device; otherwise as mmu_range_mirror_populate(): -EFAULT also for memory
+ * device; -ENOMEM; otherwise as mmu_range_mirror_populate(): -EFAULT also for memory
  * without pages. Those before the one that failed may have been installed.
  */
 int mmu_mirror_window_populate(struct mmu_mirror_window *window)
@@ -567,6 +1027,8 @@ int mmu_mirror_window_populate(struct mmu_mirror_window *window)
 						    window->npages);
 		int ret = 0;
 
+		if (!window_have_room(window, index))
+			return -ENOMEM;
 		if (n)
 			ret = mmu_range_mirror_populate(&window->mirror, addr, n,
 							flags,
@@ -599,6 +1061,54 @@ void *mmu_mirror_window_miss(struct mmu_mirror_window *window,
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_window_miss);
 
+static struct mmu_mirror_window *window_alloc(struct mm_struct *mm,
+					      unsigned long npages)
+{
+	struct mmu_mirror_window *window;
+	struct mmu_mirror_charge charge;
+	size_t size;
+
+	BUILD_BUG_ON(sizeof(window->chunk[0]) != sizeof(window->kaddr[0]));
+	if (npages > MMU_MIRROR_CHUNK)
+		size = struct_size(window, chunk,
+				   DIV_ROUND_UP(npages, MMU_MIRROR_CHUNK));
+	else
+		size = struct_size(window, kaddr, npages);
+	mmu_mirror_charge_begin(&charge, mm);
+	window = kzalloc(size, GFP_KERNEL_ACCOUNT);
+	mmu_mirror_charge_end(&charge);
+	if (window)
+		window->npages = npages;
+	return window;
+}
+
+static void window_free(struct rcu_head *rcu)
+{
+	struct mmu_mirror_window *window =
+		container_of(rcu, struct mmu_mirror_window, rcu);
+	unsigned long i;
+
+	if (window_is_sparse(window)) {
+		for (i = 0; i < window_nr_chunks(window); i++)
+			kfree(window->chunk[i]);
+	}
+	kfree(window);
+}
+
+/* The rest of mmu_mirror_window_close(): what may take long. */
+static void window_reap(struct work_struct *work)
+{
+	struct mmu_mirror_window *window =
+		container_of(work, struct mmu_mirror_window, reap);
+	struct mmu_mirror_queue *queue = window->queue;
+
+	disable_work_sync(&window->fill);
+	mmu_range_mirror_remove(&window->mirror);
+	domain_put(window->domain);
+	call_rcu(&window->rcu, window_free);
+	mmu_mirror_queue_put(queue);
+}
+
 /**
  * mmu_mirror_window_open - make a window onto a range of user memory
  * @domain: its readers
@@ -608,7 +1118,9 @@ EXPORT_SYMBOL_GPL(mmu_mirror_window_miss);
  * @writable: for writing: only pages that the process may write, dirtied
  *
  * The window is empty; see mmu_mirror_window_prefetch(). It holds no mm_users:
- * the process may exit under it, which empties it for good.
+ * the process may exit under it, which empties it for good. Its memory is
+ * charged to the owner of @mm: a pointer for each page, or, beyond 512 pages, for
+ * each 512 and then for those near a page that has been mapped.
  *
  * Context: process context, sleeps; locks like mmu_range_mirror_insert().
  * Return: the window, or an ERR_PTR: -EINVAL on a range that is empty, tagged
@@ -623,7 +1135,7 @@ mmu_mirror_window_open(struct mmu_mirror_domain *domain, struct mm_struct *mm,
 	unsigned long start = uaddr & PAGE_MASK;
 	struct mmu_mirror_window *window;
 	unsigned long end, npages;
-	int ret;
+	int ret = -ENOMEM;
 
 	if (!mmu_mirror_can_window())
 		return ERR_PTR(-EOPNOTSUPP);
@@ -637,26 +1149,34 @@ mmu_mirror_window_open(struct mmu_mirror_domain *domain, struct mm_struct *mm,
 	if (npages > WINDOW_MAX_PAGES)
 		return ERR_PTR(-E2BIG);
 
-	window = kvzalloc(struct_size(window, kaddr, npages),
-			  GFP_KERNEL_ACCOUNT);
+	window = window_alloc(mm, npages);
 	if (!window)
 		return ERR_PTR(-ENOMEM);
-	window->npages = npages;
 	window->domain = domain;
 	window->uaddr = uaddr;
 	window->size = size;
 	window->writable = writable;
-	window->hold_off = jiffies;
+	window->rest.until = jiffies;
+	window->empty.until = jiffies;
 	INIT_WORK(&window->fill, window_fill);
+	INIT_WORK(&window->reap, window_reap);
+	window->queue = mmu_mirror_queue_get(mm);
+	if (!window->queue)
+		goto free_window;
 
 	ret = mmu_range_mirror_insert(&window->mirror, mm, start,
 				      npages << PAGE_SHIFT, &window_ops, NULL);
-	if (ret) {
-		kvfree(window);
-		return ERR_PTR(ret);
-	}
+	if (ret)
+		goto put_queue;
 	atomic_inc(&domain->nr_windows);
+	refcount_inc(&domain->users);
 	return window;
+
+put_queue:
+	mmu_mirror_queue_put(window->queue);
+free_window:
+	kfree(window);
+	return ERR_PTR(ret);
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_window_open);
 
@@ -667,24 +1187,26 @@ EXPORT_SYMBOL_GPL(mmu_mirror_window_open);
  * Readers that found it before may still be inside a section; they see no page
  * of it by the time this returns, and it is freed after they are out. The
  * notifier goes last: until the drain is over, an invalidation must find the
- * mirror, and wait too.
+ * mirror, and wait too. Its removal may have to wait for whatever the owner does,
+ * so that is left to the mm's queue; until then an invalidation finds an empty
+ * window.
  *
- * Context: process context, sleeps like mmu_range_mirror_remove().
+ * Context: process context. Waits for readers, but not for invalidations.
  */
 void mmu_mirror_window_close(struct mmu_mirror_window *window)
 {
 	if (!window)
 		return;
 	/* A reader's miss can no longer queue it. */
-	disable_work_sync(&window->fill);
+	disable_work(&window->fill);
 	mmu_range_mirror_lock(&window->mirror);
+	WRITE_ONCE(window->closed, true);
 	window_drop(window, 0, window->npages - 1);
 	mmu_range_mirror_unlock(&window->mirror);
 	mmu_mirror_domain_drain(window->domain);
 	mmu_range_mirror_inject(MMU_RANGE_MIRROR_CLOSED, &window->mirror);
-	mmu_range_mirror_remove(&window->mirror);
 	atomic_dec(&window->domain->nr_windows);
-	kvfree_rcu(window, rcu);
+	mmu_mirror_queue_work(window->queue, &window->reap);
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_window_close);
 
@@ -693,9 +1215,8 @@ EXPORT_SYMBOL_GPL(mmu_mirror_window_close);
  * @window: the window
  *
  * For reporting, right after mmu_mirror_window_ptr() returned NULL for a page
- * that is not mapped. What the window knows is of all its pages together: until
- * the fill that the miss asked for has ended, one that cannot be mapped counts
- * as invalidated if another one was.
+ * that is not mapped. In a window of more than 512 pages, those that are so far
+ * apart are taken for each other.
  *
  * Context: any; the caller keeps the window from being freed.
  * Return: the reason.
@@ -705,12 +1226,11 @@ mmu_mirror_window_absence(struct mmu_mirror_window *window)
 {
 	unsigned long page = READ_ONCE(window->missed);
 
-	if (!READ_ONCE(window->fills) ||
-	    round_down(page, WINDOW_FILL) != READ_ONCE(window->looked_at))
+	if (!test_bit(page % MMU_MIRROR_CHUNK, window->seen))
 		return MMU_MIRROR_UNFILLED;
-	if (window_voided(window) != READ_ONCE(window->looked_after))
-		return MMU_MIRROR_INVALIDATED;
-	return MMU_MIRROR_UNMAPPED;
+	if (window_absent(window, page))
+		return MMU_MIRROR_UNMAPPED;
+	return MMU_MIRROR_INVALIDATED;
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_window_absence);
 
@@ -747,8 +1267,8 @@ static int __init mmu_mirror_window_init(void)
 					     GFP_KERNEL, cpu_to_node(cpu)))
 			goto free_masks;
 	}
-	window_wq = alloc_workqueue("mmu_mirror_window", WQ_UNBOUND, 0);
-	if (!window_wq)
+	queues_wq = alloc_workqueue("mmu_mirror_queues", WQ_UNBOUND, 0);
+	if (!queues_wq)
 		goto free_masks;
 	return 0;
 
@@ -760,8 +1280,10 @@ subsys_initcall(mmu_mirror_window_init);
 
 static void __exit mmu_mirror_window_exit(void)
 {
-	destroy_workqueue(window_wq);
-	/* Domains are freed by a function of this module. */
+	/* Closed windows whose notifiers are being removed hold one. */
+	wait_event(queues_gone, !atomic_read(&queues_left));
+	destroy_workqueue(queues_wq);
+	/* Windows and domains are freed by functions of this module. */
 	rcu_barrier();
 	drain_masks_free();
 }

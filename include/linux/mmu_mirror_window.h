@@ -17,6 +17,7 @@
 #include <linux/nospec.h>
 #include <linux/percpu.h>
 #include <linux/preempt.h>
+#include <linux/refcount.h>
 #include <linux/workqueue.h>
 
 #if IS_ENABLED(CONFIG_KUNIT)
@@ -66,6 +67,7 @@ struct mmu_mirror_cpu {
  * @dropped: number of invalidations that cleared a pointer
  * @drained: every reader of the first @drained drops is out
  * @nr_windows: windows open; a domain with windows must not be destroyed
+ * @users: windows whose notifier has not been removed yet, and the driver
  * @nr_waits: waits that had to interrupt or to look at other CPUs
  * @worst_wait_ns: the longest of them, in nanoseconds; at most %LONG_MAX, which
  *	on 32-bit machines is two seconds
@@ -78,6 +80,7 @@ struct mmu_mirror_domain {
 	atomic_long_t dropped;
 	atomic_long_t drained;
 	atomic_t nr_windows;
+	refcount_t users;
 	atomic_long_t nr_waits;
 	atomic_long_t worst_wait_ns;
 	void *caller;
@@ -147,6 +150,61 @@ static __always_inline void mmu_mirror_exit(struct mmu_mirror_domain *domain)
 }
 
 /**
+ * DOC: background work
+ *
+ * What is done in the background for an address space may wait for as long as
+ * its owner likes: for mmap_lock, and for invalidations to end. So each mm has
+ * a queue, and a worker, of its own. One thing at a time is done for an mm:
+ * fills, removals, and what a driver queues there, such as opening windows. It
+ * holds up nobody else. Its memory is charged to the owner, and fills have a
+ * budget of CPU time.
+ */
+
+/**
+ * struct mmu_mirror_charge - a stretch of code that allocates for somebody
+ * @memcg: the owner's memory cgroup
+ * @old: what was charged before
+ */
+struct mmu_mirror_charge {
+	struct mem_cgroup *memcg;
+	struct mem_cgroup *old;
+};
+
+struct mmu_mirror_queue;
+
+struct mmu_mirror_queue *mmu_mirror_queue_get(struct mm_struct *mm);
+void mmu_mirror_queue_put(struct mmu_mirror_queue *queue);
+bool mmu_mirror_queue_work(struct mmu_mirror_queue *queue,
+			   struct work_struct *work);
+void mmu_mirror_queue_barrier(void);
+void mmu_mirror_charge_begin(struct mmu_mirror_charge *charge,
+			     struct mm_struct *mm);
+void mmu_mirror_charge_end(struct mmu_mirror_charge *charge);
+
+/* Pages of a window whose pointers are in one piece. */
+#define MMU_MIRROR_CHUNK	512UL
+
+/**
+ * struct mmu_mirror_chunk - a piece of a large window, made when it is needed
+ * @mapped: pointers that are set, under the mirror's lock
+ * @kaddr: one pointer for each page, or NULL
+ */
+struct mmu_mirror_chunk {
+	unsigned long mapped;
+	void *kaddr[MMU_MIRROR_CHUNK];
+};
+
+/**
+ * struct mmu_mirror_rest - how long something is left alone, if done often
+ * @until: jiffies before which it is not done
+ * @backoff: how far that was last pushed
+ */
+struct mmu_mirror_rest {
+	unsigned long until;
+	unsigned long backoff;
+};
+
+/**
  * struct mmu_mirror_window - kernel pointers to a range of user memory
  * @mirror: the mirror underneath
  * @domain: its readers
@@ -155,18 +213,22 @@ static __always_inline void mmu_mirror_exit(struct mmu_mirror_domain *domain)
  * @npages: pages touched by [@uaddr, @uaddr + @size)
  * @writable: pages are looked up for writing, and dirtied
  * @fill: the work that installs pages
+ * @reap: the work that removes the notifier of a closed window
+ * @queue: the mm's
+ * @closed: nothing is installed any more; under the mirror's lock
  * @missed: the page that a reader last found absent
- * @hold_off: jiffies before which no miss starts a fill
- * @backoff: how far @hold_off was last pushed
+ * @rest: of fills, from misses of pages that may be there
+ * @empty: of fills, from misses of pages that were not
+ * @seen: pages that a fill has looked at, by their number in a chunk
+ * @absent: pages that were not there, or cannot be mapped; the same
  * @fills: runs of @fill
  * @collisions: lookups that an invalidation made void
  * @installed: pages installed since the window was opened
  * @dropped_pages: pages dropped since the window was opened
  * @drops: invalidations that dropped at least one page, by event
- * @looked_at: first page of those that the last fill looked at
- * @looked_after: @dropped_pages and @collisions together, as it began
  * @rcu: for freeing after the last reader
- * @kaddr: one pointer for each page, or NULL
+ * @kaddr: one pointer for each page, or NULL, of up to %MMU_MIRROR_CHUNK pages
+ * @chunk: of a larger window, its pieces. NULL: no page of it has been mapped
  *
  * What a window maps never changes. All members are private to the helper, but
  * for reading; the counters are written under the mirror's lock.
@@ -179,18 +241,24 @@ struct mmu_mirror_window {
 	unsigned long npages;
 	bool writable;
 	struct work_struct fill;
+	struct work_struct reap;
+	struct mmu_mirror_queue *queue;
+	bool closed;
 	unsigned long missed;
-	unsigned long hold_off;
-	unsigned long backoff;
+	struct mmu_mirror_rest rest;
+	struct mmu_mirror_rest empty;
+	unsigned long seen[MMU_MIRROR_CHUNK / BITS_PER_LONG];
+	unsigned long absent[MMU_MIRROR_CHUNK / BITS_PER_LONG];
 	unsigned long fills;
 	unsigned long collisions;
 	unsigned long installed;
 	unsigned long dropped_pages;
 	unsigned long drops[MMU_MIRROR_NR_EVENTS];
-	unsigned long looked_at;
-	unsigned long looked_after;
 	struct rcu_head rcu;
-	void *kaddr[] __counted_by(npages);
+	union {
+		DECLARE_FLEX_ARRAY(void *, kaddr);
+		DECLARE_FLEX_ARRAY(struct mmu_mirror_chunk *, chunk);
+	};
 };
 
 struct mmu_mirror_window *
@@ -223,6 +291,17 @@ unsigned long mmu_mirror_window_mapped(struct mmu_mirror_window *window);
 void *mmu_mirror_window_miss(struct mmu_mirror_window *window,
 			     unsigned long page);
 
+/* private: the pointer of a page of a window of more than a chunk */
+static inline void *mmu_mirror_window_far(struct mmu_mirror_window *window,
+					  unsigned long page)
+{
+	struct mmu_mirror_chunk *chunk;
+
+	/* Pairs with the release that makes a chunk known. It then stays. */
+	chunk = READ_ONCE(window->chunk[page / MMU_MIRROR_CHUNK]);
+	return chunk ? READ_ONCE(chunk->kaddr[page % MMU_MIRROR_CHUNK]) : NULL;
+}
+
 /* private: of mmu_mirror_window_ptr() and mmu_mirror_window_peek() */
 static __always_inline void *
 __mmu_mirror_window_ptr(struct mmu_mirror_window *window, unsigned long offset,
@@ -237,7 +316,10 @@ __mmu_mirror_window_ptr(struct mmu_mirror_window *window, unsigned long offset,
 	if (unlikely(offset_in_page(pos) + size > PAGE_SIZE))
 		return NULL;
 	page = array_index_nospec(pos >> PAGE_SHIFT, window->npages);
-	kaddr = READ_ONCE(window->kaddr[page]);
+	if (unlikely(window->npages > MMU_MIRROR_CHUNK))
+		kaddr = mmu_mirror_window_far(window, page);
+	else
+		kaddr = READ_ONCE(window->kaddr[page]);
 	if (unlikely(!kaddr))
 		return fill ? mmu_mirror_window_miss(window, page) : NULL;
 	return kaddr + offset_in_page(pos);
@@ -258,7 +340,8 @@ __mmu_mirror_window_ptr(struct mmu_mirror_window *window, unsigned long offset,
  * smp_store_release() that installs the page, by address dependency. A miss
  * queues work, and so may wake a task: with the scheduler's locks held, use
  * mmu_mirror_window_peek().
- * Cost: a bounds check, one load of the pointer.
+ * Cost: two bounds checks and one load of the pointer; of a window of more than
+ * 512 pages, two loads.
  * Return: NULL where the object is out of range, straddles a page or is not
  * mapped at the moment: use uaccess. The last also asks for a fill.
  */

@@ -10,6 +10,7 @@
 #include <linux/mmu_range_mirror_inject.h>
 #include <linux/pagemap.h>
 #include <linux/swap.h>
+#include <linux/trace_events.h>
 
 #include "mmu_mirror_kunit.h"
 
@@ -896,7 +897,7 @@ static void fill_first(void *arg)
 	/* It comes by here as well. */
 	if (current_work() == &window->fill)
 		return;
-	window->hold_off = jiffies;
+	window->rest.until = jiffies;
 	mmu_mirror_window_prefetch(window);
 	flush_work(&window->fill);
 }
@@ -1039,7 +1040,7 @@ static void window_fill_collides(struct kunit *test,
 
 	window_setup(test, &t);
 	invalidate(t.addr, t.addr + LENGTH);
-	t.window->hold_off = jiffies;
+	t.window->rest.until = jiffies;
 	inject_gate(point);
 	mmu_mirror_window_prefetch(t.window);
 	gate_await(test, &inject.gate);
@@ -1073,7 +1074,7 @@ static enum mmu_mirror_absence why_absent(struct kunit *test,
 	void *p;
 
 	flush_work(&window->fill);
-	window->hold_off = jiffies + HZ / 2;
+	window->rest.until = jiffies + HZ / 2;
 	mmu_mirror_enter(window->domain);
 	p = mmu_mirror_window_ptr(window, page * PAGE_SIZE, 1);
 	mmu_mirror_exit(window->domain);
@@ -1095,7 +1096,7 @@ static void window_knows_why(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, MMU_MIRROR_UNFILLED, why_absent(test, window, 0));
 	KUNIT_EXPECT_EQ(test, 0, mmu_mirror_window_mapped(window));
 
-	window->hold_off = jiffies;
+	window->rest.until = jiffies;
 	mmu_mirror_window_prefetch(window);
 	KUNIT_EXPECT_EQ(test, MMU_MIRROR_UNMAPPED, why_absent(test, window, 1));
 	KUNIT_EXPECT_EQ(test, NPAGES - 1, mmu_mirror_window_mapped(window));
@@ -1105,10 +1106,21 @@ static void window_knows_why(struct kunit *test)
 			why_absent(test, window, 0));
 	KUNIT_EXPECT_EQ(test, NPAGES - 2, mmu_mirror_window_mapped(window));
 
-	window->hold_off = jiffies;
+	window->rest.until = jiffies;
 	mmu_mirror_window_prefetch(window);
 	KUNIT_EXPECT_EQ(test, MMU_MIRROR_UNMAPPED, why_absent(test, window, 1));
 	KUNIT_EXPECT_EQ(test, NPAGES - 1, mmu_mirror_window_mapped(window));
+
+	/* What was not there may come, and be taken away. */
+	remap_memory(test, addr + PAGE_SIZE, PAGE_SIZE);
+	KUNIT_ASSERT_EQ(test, 0, put_user(1, (int __user *)(addr + PAGE_SIZE)));
+	window->rest.until = jiffies;
+	window->empty.until = jiffies;
+	mmu_mirror_window_prefetch(window);
+	flush_work(&window->fill);
+	invalidate(addr + PAGE_SIZE, addr + 2 * PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, MMU_MIRROR_INVALIDATED,
+			why_absent(test, window, 1));
 	mmu_mirror_window_close(window);
 	mmu_mirror_domain_destroy(domain);
 }
@@ -1122,7 +1134,8 @@ static void window_fill_gives_up(struct kunit *test)
 	extent.start = t.addr;
 	extent.length = LENGTH;
 	invalidate(t.addr, t.addr + LENGTH);
-	t.window->hold_off = jiffies;
+	t.window->rest.until = jiffies;
+	t.window->rest.backoff = HZ;
 	inject_call(MMU_RANGE_MIRROR_LOOKED_UP, call_invalidate, &extent);
 	/* The hook invalidates the current mm: the fill's, for the work. */
 	mmu_mirror_window_prefetch(t.window);
@@ -1130,6 +1143,9 @@ static void window_fill_gives_up(struct kunit *test)
 	KUNIT_EXPECT_LT(test, inject.calls, MANY);
 	KUNIT_EXPECT_EQ(test, inject.calls, t.window->collisions);
 	KUNIT_EXPECT_NULL(test, t.window->kaddr[0]);
+	/* A storm: it rests as such, not as a window of nothing. */
+	KUNIT_EXPECT_EQ(test, max(1UL, HZ / 50UL), t.window->rest.backoff);
+	KUNIT_EXPECT_EQ(test, 0, t.window->empty.backoff);
 	/* It was there, as the fill found. */
 	KUNIT_EXPECT_EQ(test, MMU_MIRROR_INVALIDATED,
 			mmu_mirror_window_absence(t.window));
@@ -1137,17 +1153,82 @@ static void window_fill_gives_up(struct kunit *test)
 	window_teardown(&t);
 }
 
-/* A large window is filled around the page that was missed. */
+/* An owner with a window, who exits. */
+struct owner {
+	struct mmu_mirror_domain *domain;
+	struct mmu_mirror_window *window;
+	bool leaves_to_fill;
+};
+
+static void run_owner(struct actor *actor)
+{
+	struct owner *owner = actor->arg;
+	struct mm_struct *mm = new_mm();
+	unsigned long addr;
+
+	actor->ret = -ENOMEM;
+	if (!mm)
+		return;
+	kthread_use_mm(mm);
+	addr = vm_mmap(NULL, 0, LENGTH, PROT_READ | PROT_WRITE,
+		       MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	if (!IS_ERR_VALUE(addr) && !put_user(1, (int __user *)addr)) {
+		owner->window = mmu_mirror_window_open(owner->domain, mm, addr,
+						       LENGTH, true);
+		actor->ret = PTR_ERR_OR_ZERO(owner->window);
+	}
+	if (!actor->ret) {
+		mmu_mirror_window_prefetch(owner->window);
+		if (owner->leaves_to_fill)
+			wait_for_completion(&inject.gate.reached);
+		else
+			flush_work(&owner->window->fill);
+		if (!owner->leaves_to_fill && !owner->window->kaddr[0])
+			actor->ret = -ENOENT;
+	}
+	kthread_unuse_mm(mm);
+	mmput(mm);
+}
+
+/* Wait until the notifiers of closed windows have gone. */
+static void await_reaped(struct kunit *test, struct mmu_mirror_domain *domain)
+{
+	int tries = MANY;
+
+	while (refcount_read(&domain->users) > 1 && tries--)
+		schedule_timeout_uninterruptible(1);
+	KUNIT_EXPECT_EQ(test, 1, refcount_read(&domain->users));
+}
+
+static void miss(struct kunit *test, struct mmu_mirror_window *window,
+		 unsigned long page)
+{
+	mmu_mirror_enter(window->domain);
+	KUNIT_EXPECT_NULL(test, mmu_mirror_window_ptr(window, page * PAGE_SIZE,
+						      1));
+	mmu_mirror_exit(window->domain);
+	flush_work(&window->fill);
+}
+
+static bool far_mapped(struct mmu_mirror_window *window, unsigned long page)
+{
+	return mmu_mirror_window_far(window, page);
+}
+
+/* A window is filled near the page that was missed, as far as there is anything. */
 static void window_fills_where_it_is_used(struct kunit *test)
 {
-	const unsigned long block = 8192;
+	/* With nothing in the block of pages from 128 on. */
 	const unsigned long touched[] = {
-		0, block - 1, block, 2 * block + 7, 3 * block - 1, 3 * block,
+		0, 63, 100, 200, 600, 24575, 24576, 24639,
 	};
-	unsigned long size = (3 * block + 64) * PAGE_SIZE;
+	/* The miss that finds each: at 0, at 200, at 600 and at the end. Last, none. */
+	const int found_by[] = { 0, 0, 0, 1, 2, 3, 3, 3 };
+	const unsigned long missed[] = { 0, 200, 600, 24639, 5000 };
+	unsigned long size = 24640 * PAGE_SIZE;
 	struct mmu_mirror_domain *domain = mmu_mirror_domain_alloc();
 	struct mmu_mirror_window *window;
-	unsigned long addr, i;
+	unsigned long addr, i, turn;
 
 	addr = kunit_vm_mmap(test, NULL, 0, size, PROT_READ | PROT_WRITE,
 			     MAP_ANONYMOUS | MAP_PRIVATE, 0);
@@ -1157,65 +1238,213 @@ static void window_fills_where_it_is_used(struct kunit *test)
 		KUNIT_ASSERT_EQ(test, 0,
 				put_user(1, (int __user *)(addr + touched[i] *
 							   PAGE_SIZE)));
-	window = window_make(test, domain, addr, size);
-	for (i = 0; i < ARRAY_SIZE(touched); i++)
-		KUNIT_EXPECT_EQ_MSG(test, touched[i] < block,
-				    !!window->kaddr[touched[i]], "page %lu",
-				    touched[i]);
-
-	window->hold_off = jiffies;
-	mmu_mirror_enter(domain);
-	KUNIT_EXPECT_NULL(test, mmu_mirror_window_ptr(window,
-						      2 * block * PAGE_SIZE,
-						      1));
-	mmu_mirror_exit(domain);
-	flush_work(&window->fill);
-	for (i = 0; i < ARRAY_SIZE(touched); i++)
-		KUNIT_EXPECT_EQ_MSG(test, touched[i] < block ||
-				    touched[i] / block == 2,
-				    !!window->kaddr[touched[i]], "page %lu",
-				    touched[i]);
-
-	/* The last block is not a whole one. */
-	window->hold_off = jiffies;
-	mmu_mirror_enter(domain);
-	KUNIT_EXPECT_NULL(test, mmu_mirror_window_ptr(window, size - 1, 1));
-	mmu_mirror_exit(domain);
-	flush_work(&window->fill);
-	KUNIT_EXPECT_NOT_NULL(test, window->kaddr[3 * block]);
-	KUNIT_EXPECT_NULL(test, window->kaddr[block]);
-	window->missed = block;
+	window = mmu_mirror_window_open(domain, current->mm, addr, size, true);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(window));
+	for (turn = 0; turn < ARRAY_SIZE(missed); turn++) {
+		window->rest.until = jiffies;
+		window->empty.until = jiffies;
+		miss(test, window, missed[turn]);
+		for (i = 0; i < ARRAY_SIZE(touched); i++)
+			KUNIT_EXPECT_EQ_MSG(test, found_by[i] <= turn,
+					    far_mapped(window, touched[i]),
+					    "page %lu", touched[i]);
+	}
+	/* There are pointers where there is a page. */
+	for (i = 0; i < DIV_ROUND_UP(24640, MMU_MIRROR_CHUNK); i++)
+		KUNIT_EXPECT_EQ_MSG(test, i <= 1 || i >= 47,
+				    !!window->chunk[i], "chunk %lu", i);
+	KUNIT_EXPECT_EQ(test, ARRAY_SIZE(touched),
+			mmu_mirror_window_mapped(window));
+	window->missed = 128;
+	KUNIT_EXPECT_EQ(test, MMU_MIRROR_UNMAPPED,
+			mmu_mirror_window_absence(window));
+	window->missed = 340;
 	KUNIT_EXPECT_EQ(test, MMU_MIRROR_UNFILLED,
 			mmu_mirror_window_absence(window));
+
+	/* Dropped across chunks, but for the ends. */
+	invalidate(addr + 63 * PAGE_SIZE, addr + 24639 * PAGE_SIZE);
+	for (i = 0; i < ARRAY_SIZE(touched); i++)
+		KUNIT_EXPECT_EQ_MSG(test, touched[i] == 0 || touched[i] == 24639,
+				    far_mapped(window, touched[i]), "page %lu",
+				    touched[i]);
+	KUNIT_EXPECT_EQ(test, 2, mmu_mirror_window_mapped(window));
+	mmu_mirror_window_close(window);
+
+	window = mmu_mirror_window_open(domain, current->mm, addr,
+					600 * PAGE_SIZE, true);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(window));
+	KUNIT_EXPECT_EQ(test, 0, mmu_mirror_window_populate(window));
+	KUNIT_EXPECT_EQ(test, 600, mmu_mirror_window_mapped(window));
+	KUNIT_EXPECT_TRUE(test, far_mapped(window, 599));
+	invalidate(addr, addr + size);
+	KUNIT_EXPECT_FALSE(test, far_mapped(window, 599));
+	KUNIT_EXPECT_EQ(test, 0, mmu_mirror_window_mapped(window));
 	mmu_mirror_window_close(window);
 	mmu_mirror_domain_destroy(domain);
 }
 
-/* Fills that follow each other at once rest longer and longer. */
+/* Fills for what is not there, which follow each other at once, rest longer. */
 static void window_backs_off(struct kunit *test)
 {
 	struct window_test t;
 	unsigned long fills;
 
 	window_setup(test, &t);
-	t.window->backoff = HZ / 2;
-	t.window->hold_off = jiffies;
+	vm_munmap(t.addr, LENGTH);
+	t.window->empty.backoff = HZ / 2;
+	t.window->empty.until = jiffies;
 	schedule_work(&t.window->fill);
 	flush_work(&t.window->fill);
-	KUNIT_EXPECT_GE(test, t.window->backoff, HZ / 2);
+	KUNIT_EXPECT_EQ(test, HZ, t.window->empty.backoff);
 	fills = t.window->fills;
 	mmu_mirror_window_prefetch(t.window);
 	flush_work(&t.window->fill);
 	KUNIT_EXPECT_EQ(test, fills, t.window->fills);
 	/* A rest of long ago, in either half of the jiffies, is over. */
-	t.window->hold_off = jiffies - 10 * HZ;
+	t.window->rest.until = jiffies - 10 * HZ;
+	t.window->empty.until = jiffies - 10 * HZ;
 	mmu_mirror_window_prefetch(t.window);
 	flush_work(&t.window->fill);
 	KUNIT_EXPECT_EQ(test, fills + 1, t.window->fills);
-	t.window->hold_off = jiffies + 10 * HZ;
+	t.window->rest.until = jiffies + 10 * HZ;
+	t.window->empty.until = jiffies + 10 * HZ;
 	mmu_mirror_window_prefetch(t.window);
 	flush_work(&t.window->fill);
 	KUNIT_EXPECT_EQ(test, fills + 2, t.window->fills);
+	window_teardown(&t);
+}
+
+/* A miss during a fill has the next one begin before its time. */
+static void window_rest_is_not_shortened(struct kunit *test)
+{
+	struct window_test t;
+
+	window_setup(test, &t);
+	vm_munmap(t.addr, LENGTH);
+	t.window->empty.backoff = HZ / 2;
+	t.window->empty.until = jiffies + HZ / 4;
+	schedule_work(&t.window->fill);
+	flush_work(&t.window->fill);
+	KUNIT_EXPECT_EQ(test, HZ, t.window->empty.backoff);
+
+	t.window->rest.backoff = 1;
+	t.window->rest.until = jiffies + HZ;
+	remap_memory(test, t.addr, LENGTH);
+	KUNIT_ASSERT_EQ(test, 0, put_user(7, (int __user *)t.addr));
+	schedule_work(&t.window->fill);
+	flush_work(&t.window->fill);
+	KUNIT_EXPECT_NOT_NULL(test, t.window->kaddr[0]);
+	KUNIT_EXPECT_GT(test, t.window->rest.backoff, 0);
+	window_teardown(&t);
+}
+
+/* Of a page that cannot be mapped the others know nothing. */
+static void window_rests_by_page(struct kunit *test)
+{
+	struct window_test t;
+	unsigned long fills;
+
+	window_setup(test, &t);
+	vm_munmap(t.addr + PAGE_SIZE, PAGE_SIZE);
+	t.window->empty.backoff = HZ / 2;
+	t.window->empty.until = jiffies;
+	t.window->rest.until = jiffies;
+	miss(test, t.window, 1);
+	fills = t.window->fills;
+	t.window->rest.until = jiffies;
+	miss(test, t.window, 1);
+	KUNIT_EXPECT_EQ(test, fills, t.window->fills);
+	invalidate(t.addr, t.addr + PAGE_SIZE);
+	miss(test, t.window, 0);
+	KUNIT_EXPECT_EQ(test, fills + 1, t.window->fills);
+	KUNIT_EXPECT_NOT_NULL(test, t.window->kaddr[0]);
+	window_teardown(&t);
+}
+
+/* By the clock that fills are measured with; mdelay() may know another. */
+static void call_spin(void *arg)
+{
+	u64 end = ktime_get_ns() + 5 * NSEC_PER_MSEC;
+
+	while (ktime_get_ns() < end)
+		cpu_relax();
+}
+
+/* Fills are nobody's CPU time: a burst of 20 ms, then a tenth of it. */
+static void window_fills_have_a_budget(struct kunit *test)
+{
+	struct window_test t;
+	u64 began, ns;
+	int i;
+
+	window_setup(test, &t);
+	inject_call(MMU_RANGE_MIRROR_BEGUN, call_spin, NULL);
+	began = ktime_get_ns();
+	for (i = 0; i < 12; i++) {
+		invalidate(t.addr, t.addr + LENGTH);
+		schedule_work(&t.window->fill);
+		flush_work(&t.window->fill);
+	}
+	ns = ktime_get_ns() - began;
+	KUNIT_EXPECT_GE(test, inject.calls, 12);
+	/* 60 ms of work, the last not rested for, 20 free. */
+	KUNIT_EXPECT_GT(test, ns, 300 * NSEC_PER_MSEC);
+	mmu_range_mirror_set_injection(NULL);
+	window_teardown(&t);
+}
+
+/* More windows of one mm than any queue has workers wait; another mm's does not. */
+#define STUCK_WINDOWS	1100
+
+static void window_fills_of_others_go_on(struct kunit *test)
+{
+	struct mmu_mirror_window **stuck;
+	struct owner owner = { .domain = mmu_mirror_domain_alloc() };
+	struct actor actor = { .run = run_owner, .arg = &owner };
+	struct mmu_notifier_range range;
+	unsigned long addr = map_memory(test);
+	int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, owner.domain);
+	stuck = kunit_kcalloc(test, STUCK_WINDOWS, sizeof(*stuck), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, stuck);
+	for (i = 0; i < STUCK_WINDOWS; i++) {
+		stuck[i] = mmu_mirror_window_open(owner.domain, current->mm,
+						  addr, PAGE_SIZE, true);
+		KUNIT_ASSERT_FALSE(test, IS_ERR(stuck[i]));
+	}
+	range_begin(&range, addr, addr + PAGE_SIZE);
+	for (i = 0; i < STUCK_WINDOWS; i++)
+		mmu_mirror_window_prefetch(stuck[i]);
+	actor_start(test, &actor, -1);
+	KUNIT_EXPECT_NE(test, 0,
+			wait_for_completion_timeout(&actor.done, 2 * HZ));
+	/* Nor is its, or our, close held up. */
+	if (!actor.ret)
+		mmu_mirror_window_close(owner.window);
+	for (i = 0; i < STUCK_WINDOWS; i++)
+		mmu_mirror_window_close(stuck[i]);
+	mmu_notifier_invalidate_range_end(&range);
+	actor_join(test, &actor);
+	KUNIT_EXPECT_EQ(test, 0, actor.ret);
+	await_reaped(test, owner.domain);
+	mmu_mirror_domain_destroy(owner.domain);
+}
+
+/* An event that this kernel has and the helper does not know. */
+static void window_counts_unknown_events(struct kunit *test)
+{
+	struct mmu_notifier_range range;
+	struct window_test t;
+
+	window_setup(test, &t);
+	mmu_notifier_range_init(&range, MMU_MIRROR_NR_EVENTS + 1, 0,
+				current->mm, t.addr, t.addr + LENGTH);
+	mmu_notifier_invalidate_range_start(&range);
+	mmu_notifier_invalidate_range_end(&range);
+	KUNIT_EXPECT_NULL(test, t.window->kaddr[0]);
+	KUNIT_EXPECT_EQ(test, 1, t.window->drops[MMU_MIRROR_NR_EVENTS - 1]);
 	window_teardown(&t);
 }
 
@@ -1480,7 +1709,7 @@ static void busy_reader_starves_nobody(struct kunit *test)
 	spinner.window = t.window;
 	actor_start(test, &actor, 1);
 	for (i = 0; i < MANY / 10; i++) {
-		t.window->hold_off = jiffies;
+		t.window->rest.until = jiffies;
 		mmu_mirror_window_prefetch(t.window);
 		flush_work(&t.window->fill);
 		/* The reader's misses have it filled again after the end. */
@@ -1578,23 +1807,24 @@ static void close_keeps_the_notifier_until_drained(struct kunit *test)
 	mmu_mirror_domain_destroy(t.domain);
 }
 
-static void close_waits_for_the_fill(struct kunit *test)
+/* Nothing is installed after a close; a fill that waits does not hold it up. */
+static void closed_window_is_not_filled(struct kunit *test)
 {
 	struct window_test t;
-	struct actor closer = { .run = run_close };
+	struct folio *folio;
 
 	window_setup(test, &t);
 	invalidate(t.addr, t.addr + LENGTH);
-	t.window->hold_off = jiffies;
-	closer.arg = t.window;
+	t.window->rest.until = jiffies;
 	inject_gate(MMU_RANGE_MIRROR_LOOKED_UP);
 	mmu_mirror_window_prefetch(t.window);
 	gate_await(test, &inject.gate);
-	actor_start(test, &closer, -1);
-	KUNIT_EXPECT_EQ(test, 0,
-			wait_for_completion_timeout(&closer.done, HZ / 20));
+	mmu_mirror_window_close(t.window);
+	folio = page_folio(mapped_page(test, t.addr));
+	folio_clear_dirty(folio);
 	gate_open(&inject.gate);
-	actor_join(test, &closer);
+	await_reaped(test, t.domain);
+	KUNIT_EXPECT_FALSE(test, folio_test_dirty(folio));
 	mmu_mirror_domain_destroy(t.domain);
 }
 
@@ -1609,7 +1839,7 @@ static void closed_window_does_not_fill(struct kunit *test)
 	inject_gate(MMU_RANGE_MIRROR_CLOSED);
 	actor_start(test, &closer, -1);
 	gate_await(test, &inject.gate);
-	t.window->hold_off = jiffies;
+	t.window->rest.until = jiffies;
 	mmu_mirror_enter(t.domain);
 	KUNIT_EXPECT_NULL(test, mmu_mirror_window_ptr(t.window, 0, 1));
 	mmu_mirror_exit(t.domain);
@@ -1634,8 +1864,13 @@ static void close_within_invalidation(struct kunit *test)
 	closer.arg = t.window;
 	range_begin(&range, t.addr, t.addr + LENGTH);
 	actor_start(test, &closer, -1);
+	/* It does not wait for the invalidation; the removal does. */
+	KUNIT_EXPECT_NE(test, 0,
+			wait_for_completion_timeout(&closer.done, 2 * HZ));
+	KUNIT_EXPECT_EQ(test, 2, refcount_read(&t.domain->users));
 	mmu_notifier_invalidate_range_end(&range);
 	actor_join(test, &closer);
+	await_reaped(test, t.domain);
 	/* Nobody is told of an invalidation any more. */
 	inject_call(MMU_RANGE_MIRROR_NOTIFIED, call_nothing, NULL);
 	invalidate(t.addr, t.addr + LENGTH);
@@ -1645,43 +1880,6 @@ static void close_within_invalidation(struct kunit *test)
 	t.window = window_make(test, t.domain, t.addr, LENGTH);
 	KUNIT_EXPECT_NOT_NULL(test, t.window->kaddr[0]);
 	window_teardown(&t);
-}
-
-/* The owner exits under its window. */
-struct owner {
-	struct mmu_mirror_domain *domain;
-	struct mmu_mirror_window *window;
-	bool leaves_to_fill;
-};
-
-static void run_owner(struct actor *actor)
-{
-	struct owner *owner = actor->arg;
-	struct mm_struct *mm = new_mm();
-	unsigned long addr;
-
-	actor->ret = -ENOMEM;
-	if (!mm)
-		return;
-	kthread_use_mm(mm);
-	addr = vm_mmap(NULL, 0, LENGTH, PROT_READ | PROT_WRITE,
-		       MAP_ANONYMOUS | MAP_PRIVATE, 0);
-	if (!IS_ERR_VALUE(addr) && !put_user(1, (int __user *)addr)) {
-		owner->window = mmu_mirror_window_open(owner->domain, mm, addr,
-						       LENGTH, true);
-		actor->ret = PTR_ERR_OR_ZERO(owner->window);
-	}
-	if (!actor->ret) {
-		mmu_mirror_window_prefetch(owner->window);
-		if (owner->leaves_to_fill)
-			wait_for_completion(&inject.gate.reached);
-		else
-			flush_work(&owner->window->fill);
-		if (!owner->leaves_to_fill && !owner->window->kaddr[0])
-			actor->ret = -ENOENT;
-	}
-	kthread_unuse_mm(mm);
-	mmput(mm);
 }
 
 static void window_outlives_its_owner(struct kunit *test)
@@ -1699,7 +1897,7 @@ static void window_outlives_its_owner(struct kunit *test)
 		schedule_timeout_uninterruptible(1);
 	KUNIT_EXPECT_NULL(test, owner.window->kaddr[0]);
 	KUNIT_EXPECT_EQ(test, 1, owner.window->drops[MMU_NOTIFY_RELEASE]);
-	owner.window->hold_off = jiffies;
+	owner.window->rest.until = jiffies;
 	mmu_mirror_window_prefetch(owner.window);
 	flush_work(&owner.window->fill);
 	KUNIT_EXPECT_NULL(test, owner.window->kaddr[0]);
@@ -1785,11 +1983,67 @@ static void late_reader_finds_memory(struct kunit *test)
 	actor_start(test, &eye, 1);
 	KUNIT_ASSERT_NE(test, 0,
 			wait_for_completion_timeout(&late.inside, 20 * HZ));
-	window_teardown(&t);
+	mmu_mirror_window_close(t.window);
+	await_reaped(test, t.domain);
+	mmu_mirror_domain_destroy(t.domain);
 	WRITE_ONCE(late.gone, true);
 	actor_join(test, &eye);
 	KUNIT_EXPECT_NULL(test, late.seen);
 }
+#ifdef CONFIG_EVENT_TRACING
+static void run_nothing(struct actor *actor)
+{
+}
+
+static void run_insert(struct actor *actor)
+{
+	struct shadow *shadow = actor->arg;
+	struct mm_struct *mm = new_mm();
+	unsigned long addr;
+
+	actor->ret = -ENOMEM;
+	if (!mm)
+		return;
+	kthread_use_mm(mm);
+	addr = vm_mmap(NULL, 0, LENGTH, PROT_READ | PROT_WRITE,
+		       MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	if (!IS_ERR_VALUE(addr))
+		actor->ret = mmu_range_mirror_insert(&shadow->mirror, mm, addr,
+						     LENGTH, &shadow_ops, NULL);
+	kthread_unuse_mm(mm);
+	mmput(mm);
+}
+
+/* The notifier is the last to hold the mm, and the event says whose it was. */
+static void remove_is_traced_after_the_owner(struct kunit *test)
+{
+	struct shadow *shadow = kunit_kzalloc(test, sizeof(*shadow), GFP_KERNEL);
+	struct actor actor = { .run = run_insert, .arg = shadow };
+	struct actor other = { .run = run_nothing };
+	int cpu, tries = MANY;
+
+	KUNIT_ASSERT_NOT_NULL(test, shadow);
+	map_memory(test);
+	actor_start(test, &actor, -1);
+	actor_join(test, &actor);
+	KUNIT_ASSERT_EQ(test, 0, actor.ret);
+	/* No CPU has it as its lazy address space any more. */
+	other.mm = current->mm;
+	while (atomic_read(&shadow->mirror.notifier.mm->mm_count) > 1 && tries--) {
+		for_each_online_cpu(cpu) {
+			actor_start(test, &other, cpu);
+			actor_join(test, &other);
+		}
+		schedule_timeout_uninterruptible(1);
+	}
+	KUNIT_EXPECT_EQ(test, 1,
+			atomic_read(&shadow->mirror.notifier.mm->mm_count));
+	KUNIT_ASSERT_EQ(test, 0, trace_set_clr_event("mmu_range_mirror",
+						     "mmu_mirror_remove", 1));
+	mmu_range_mirror_remove(&shadow->mirror);
+	trace_set_clr_event("mmu_range_mirror", "mmu_mirror_remove", 0);
+}
+#endif
 
 static void mirror_test_exit(struct kunit *test)
 {
@@ -1840,6 +2094,11 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(window_knows_why),
 	KUNIT_CASE(window_fill_gives_up),
 	KUNIT_CASE(window_backs_off),
+	KUNIT_CASE(window_rest_is_not_shortened),
+	KUNIT_CASE(window_rests_by_page),
+	KUNIT_CASE(window_fills_have_a_budget),
+	KUNIT_CASE(window_fills_of_others_go_on),
+	KUNIT_CASE(window_counts_unknown_events),
 	KUNIT_CASE(window_fills_where_it_is_used),
 	KUNIT_CASE(sections_count_the_outermost),
 	KUNIT_CASE(invalidate_waits_for_new_reader),
@@ -1852,12 +2111,15 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(busy_reader_starves_nobody),
 	KUNIT_CASE(invalidate_needs_no_grace_period),
 	KUNIT_CASE(close_keeps_the_notifier_until_drained),
-	KUNIT_CASE(close_waits_for_the_fill),
+	KUNIT_CASE(closed_window_is_not_filled),
 	KUNIT_CASE(closed_window_does_not_fill),
 	KUNIT_CASE(close_within_invalidation),
 	KUNIT_CASE(window_outlives_its_owner),
 	KUNIT_CASE(fill_does_not_tear_down),
 	KUNIT_CASE(late_reader_finds_memory),
+#ifdef CONFIG_EVENT_TRACING
+	KUNIT_CASE(remove_is_traced_after_the_owner),
+#endif
 	{}
 };
 

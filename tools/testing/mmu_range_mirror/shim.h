@@ -84,6 +84,12 @@ static inline void cpumask_set_cpu(unsigned int cpu, struct cpumask *mask)
 #define MMU_NOTIFY_EXCLUSIVE	0
 #define lockdep_assert_held(lock)
 
+#define refcount_t		atomic_t
+#ifndef DECLARE_FLEX_ARRAY
+#define DECLARE_FLEX_ARRAY(type, name)	\
+	struct { struct { } unused_##name; type name[]; }
+#endif
+
 struct folio;
 struct mm_struct;
 struct mmu_notifier_range;

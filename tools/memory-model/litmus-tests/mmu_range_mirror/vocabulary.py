@@ -22,7 +22,7 @@ LOCKS = {'window_lock', 'mm_lock', 'ptl'}
 ATOMICS = {'dropped', 'drained', 'marks', 'flushed'}
 POINTERS = {'kaddr', 'shadow'}
 
-CONSTANT_MEMBERS = {'mutex': 0, 'writable': 1, 'wait_sleeps': 0}
+CONSTANT_MEMBERS = {'mutex': 0, 'writable': 1, 'wait_sleeps': 0, 'closed': 0}
 # Counts and hints that no order depends on.
 STATISTICS = {'installed', 'dropped_pages', 'nr_dirtied', 'collisions', 'drops',
 	      'missed',
@@ -31,19 +31,20 @@ STATISTICS = {'installed', 'dropped_pages', 'nr_dirtied', 'collisions', 'drops',
 CONSTANTS = {'NULL': 0, 'EAGAIN': 11, 'true': 1, 'false': 0, 'MMU_MIRROR_COMPLETED': 16}
 # Nobody adds a range to what is gathered: it is all, or nothing.
 CONSTANT_CALLS = {'mmu_notifier_range_blockable': 1, 'window_page_ok': 1,
+		  'window_is_sparse': 0, 'window_any_mapped': 1, 'window_have_room': 1,
 		  'IS_ENABLED': 1, 'offset_in_page': 0, 'array_index_nospec': 0,
 		  'gather_is_full': 1, 'trace_mmu_mirror_wait_enabled': 0}
 # No memory is shared through these, or none that a test is about.
 IGNORED = {'preempt_disable', 'preempt_enable', 'WARN_ON_ONCE', 'cpu_relax',
 	   'mmu_range_mirror_inject', 'domain_account_wait', 'mmu_range_mirror_assert_held',
-	   'mmu_mirror_window_prefetch', 'release_pages', '__acquire',
+	   'mmu_mirror_window_prefetch', 'release_pages', 'window_mark', '__acquire',
 	   'trace_mmu_mirror_invalidate', 'trace_mmu_mirror_wait',
 	   'trace_mmu_mirror_populate', 'trace_mmu_mirror_collision',
 	   'trace_mmu_mirror_dirty', 'trace_mmu_mirror_flush'}
 # Addresses, sizes and times: their values decide nothing here.
-OPAQUE_CALLS = {'this_cpu_ptr', 'per_cpu_ptr', 'smp_processor_id', 'min', 'max',
+OPAQUE_CALLS = {'this_cpu_ptr', 'per_cpu_ptr', 'smp_processor_id', 'min', 'max', 'min_t',
 		'ktime_get_ns', 'BITS_TO_LONGS', 'page_folio'}
-OPAQUE_NAMES = {'PAGE_SIZE', 'PAGE_SHIFT', 'BITS_PER_LONG', 'nr_cpu_ids',
+OPAQUE_NAMES = {'PAGE_SIZE', 'MMU_MIRROR_CHUNK', 'PAGE_SHIFT', 'BITS_PER_LONG', 'nr_cpu_ids',
 		'FOLL_WRITE', 'WINDOW_RETRIES', 'drain_mask', 'mm', 'tlb', 'cpu', 'folio',
 		'notifier'}
 # The same object, seen as its parent or child.
