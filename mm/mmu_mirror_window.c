@@ -55,7 +55,7 @@
  * @mm: whose; its memory may be gone, but not this structure
  * @node: among all queues of its hash
  * @id: counts up; see mmu_mirror_queue_barrier()
- * @users: who holds it, under queues_lock
+ * @users: how many hold it, under queues_lock
  * @wq: one item at a time. Of its own: a worker that waits for what an owner
  *	does must not be one of so many that all owners share
  * @destroy: once nobody holds it
@@ -83,12 +83,12 @@ static DECLARE_WAIT_QUEUE_HEAD(queues_gone);
 static struct workqueue_struct *queues_wq;
 
 /**
- * mmu_mirror_charge_begin - charge an mm's owner with what is allocated
+ * mmu_mirror_charge_begin - charge an mm's owner for allocations
  * @charge: for mmu_mirror_charge_end()
  * @mm: the mm, held by mm_count at least
  *
- * Of what is allocated with __GFP_ACCOUNT, that is. What a kernel thread
- * allocates is charged to nobody otherwise.
+ * This covers allocations with __GFP_ACCOUNT, until mmu_mirror_charge_end().
+ * Without it, a kernel thread's allocations are charged to no cgroup.
  *
  * Context: any; nests.
  */
@@ -221,9 +221,9 @@ void mmu_mirror_queue_put(struct mmu_mirror_queue *queue)
 EXPORT_SYMBOL_GPL(mmu_mirror_queue_put);
 
 /**
- * mmu_mirror_queue_work - have something done in the background
- * @queue: the queue of the mm that it is done for
- * @work: what; it may wait for whatever the mm's owner does
+ * mmu_mirror_queue_work - do something in the background
+ * @queue: the queue of the mm that the work is for
+ * @work: the work; it may wait for anything that the mm's owner does
  *
  * Context: any but NMI, without the scheduler's locks.
  * Return: false if it was queued already.
@@ -1187,8 +1187,8 @@ EXPORT_SYMBOL_GPL(mmu_mirror_window_open);
  * Readers that found it before may still be inside a section; they see no page
  * of it by the time this returns, and it is freed after they are out. The
  * notifier goes last: until the drain is over, an invalidation must find the
- * mirror, and wait too. Its removal may have to wait for whatever the owner does,
- * so that is left to the mm's queue; until then an invalidation finds an empty
+ * mirror, and wait too. Its removal may have to wait for anything that the owner
+ * does, so the mm's queue does that; until then an invalidation finds an empty
  * window.
  *
  * Context: process context. Waits for readers, but not for invalidations.
@@ -1215,8 +1215,8 @@ EXPORT_SYMBOL_GPL(mmu_mirror_window_close);
  * @window: the window
  *
  * For reporting, right after mmu_mirror_window_ptr() returned NULL for a page
- * that is not mapped. In a window of more than 512 pages, those that are so far
- * apart are taken for each other.
+ * that is not mapped. In a window of more than 512 pages, pages that are 512
+ * apart share the reason.
  *
  * Context: any; the caller keeps the window from being freed.
  * Return: the reason.

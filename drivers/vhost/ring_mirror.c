@@ -218,7 +218,7 @@ static void part_settle(struct vhost_ring_mirror *mirror,
 	spin_lock(&mirror->lock);
 	window = part_publish(part, span, window);
 	spin_unlock(&mirror->lock);
-	/* No access goes through it: whoever changed @want saw to that. */
+	/* No access goes through it: the change of @want has cleared @use. */
 	mmu_mirror_window_close(window);
 }
 
@@ -547,7 +547,7 @@ static void show_window(struct seq_file *seq, struct vhost_ring_mirror *mirror,
 		   mapped);
 }
 
-/* One line for each part of each queue; last, what has been closed. */
+/* One line for each part of each queue; last, the sums over closed ones. */
 static int mirrors_show(struct seq_file *seq, void *unused)
 {
 	struct vhost_ring_mirror *mirror;

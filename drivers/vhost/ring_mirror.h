@@ -517,7 +517,7 @@ vhost_ring_put_used(struct vhost_virtqueue *vq, const void __user *ptr,
  * The collector of the log takes bits out meanwhile, so this sets the bit
  * atomically; and in the whole word as in vhost.c, so that big-endian hosts agree.
  *
- * Context: under vq->mutex. What is logged has been ordered before it.
+ * Context: under vq->mutex. The caller has ordered the logged write before.
  * Return: true if done; false: use uaccess.
  */
 static __always_inline bool

@@ -360,7 +360,7 @@ mmu_mirror_window_ptr(struct mmu_mirror_window *window, unsigned long offset,
  *
  * For callers that populate the window themselves or must not wake a task.
  *
- * Context: inside a section of the window's domain, whatever else is held.
+ * Context: inside a section of the window's domain, with any locks held.
  * Cost: as mmu_mirror_window_ptr().
  * Return: as mmu_mirror_window_ptr().
  */
