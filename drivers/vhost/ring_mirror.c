@@ -4,22 +4,26 @@
  * counting.
  *
  * Each virtqueue has a domain, its worker being the reader, and a window onto
- * each ring part: descriptors, available and used ring; and onto the log, while
- * writes are logged. The accesses are in ring_mirror.h and go through a window
- * where there is one, else through uaccess.
+ * each ring part: descriptors, available and used ring. While writes are logged,
+ * the queues of a device share a window onto the log, and its domain. The
+ * accesses are in ring_mirror.h and go through a window where there is one, else
+ * through uaccess.
  *
  * Opening and closing a window waits for invalidations to end, and vq->mutex is
  * held across faults that an invalidation may be all that ends. So neither is
  * ever done under it: vhost_ring_mirror_want() only says what is wanted, and a
- * work item, which takes neither vq->mutex nor the device's, sees to it.
+ * work item, which takes neither vq->mutex nor the device's, sees to it. It is
+ * the mm's only one at a time, so what it waits for holds up no other owner.
  * Meanwhile the worker uses uaccess. The invalidator takes none of the locks
  * here.
  */
 #include <linux/debugfs.h>
+#include <linux/hashtable.h>
 #include <linux/module.h>
-#include <linux/sched.h>
+#include <linux/sched/mm.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
+#include <linux/wait.h>
 
 #include "ring_mirror.h"
 
@@ -29,18 +33,62 @@
 /* How long to wait before an opening is tried again. */
 #define OPEN_REST_MIN	max(1UL, HZ / 100UL)
 #define OPEN_REST_MAX	(4UL * HZ)
+/*
+ * How long a closing device waits for its windows to be closed. They need nothing
+ * of the device, so they may be closed later: when the owner lets them.
+ */
+#define CLOSE_PATIENCE	max(1UL, HZ / 10UL)
 
 bool vhost_ring_mirror_on __read_mostly = true;
 EXPORT_SYMBOL_GPL(vhost_ring_mirror_on);
 
-static struct workqueue_struct *mirror_wq;
 static struct dentry *mirror_debugfs;
 
-/* All mirrors, the sums over those that are gone, and the device numbers. */
+/**
+ * struct vhost_ring_log - a log that queues of a device share
+ * @list: of the device's
+ * @span: where it is
+ * @window: the window onto it
+ * @users: the queues
+ */
+struct vhost_ring_log {
+	struct list_head list;
+	struct vhost_ring_span span;
+	struct mmu_mirror_window *window;
+	unsigned int users;
+};
+
+/**
+ * struct vhost_ring_device - what the mirrors of a device share
+ * @node: among all devices
+ * @dev: the device, to tell queues of one device by; not dereferenced
+ * @id: its number
+ * @users: its mirrors, and who closes it, under mirrors_lock
+ * @gone: woken when there are fewer
+ * @domain: the readers of the log. With @logs it belongs to the mm's queue
+ * @logs: more than one only while the log is being moved
+ */
+struct vhost_ring_device {
+	struct hlist_node node;
+	struct vhost_dev *dev;
+	unsigned int id;
+	unsigned int users;
+	wait_queue_head_t gone;
+	struct mmu_mirror_domain *domain;
+	struct list_head logs;
+};
+
+/*
+ * All mirrors and devices, the sums over those that are gone, and the device
+ * numbers. A queue's first run takes the lock: nothing long is done under it.
+ */
 static DEFINE_MUTEX(mirrors_lock);
 static LIST_HEAD(mirrors);
+static DEFINE_HASHTABLE(devices, 8);
 static struct vhost_ring_stats mirrors_closed[VHOST_RING_NUM_PARTS];
 static unsigned int mirrors_last_id;
+static unsigned long mirrors_left;
+static DECLARE_WAIT_QUEUE_HEAD(mirrors_gone);
 
 /*
  * Not param_set_bool() on the variable: workers read it meanwhile. Each access
@@ -95,13 +143,19 @@ static bool part_retry_due(struct vhost_ring_part *part)
 	return part_may_retry(part) && time_after_eq(jiffies, part->retry_at);
 }
 
-/* Add to @stats what @window has seen. */
+/* Add to @stats what the window of @part has seen. */
 static void stats_add_window(struct vhost_ring_stats *stats,
-			     struct mmu_mirror_window *window)
+			     struct vhost_ring_part *part)
 {
+	struct mmu_mirror_window *window = part->window;
 	int event;
 
 	if (!window)
+		return;
+	stats->worst_wait_ns =
+		max(stats->worst_wait_ns,
+		    atomic_long_read(&window->domain->worst_wait_ns));
+	if (!part->counts)
 		return;
 	stats->fills += READ_ONCE(window->fills);
 	stats->collisions += READ_ONCE(window->collisions);
@@ -138,10 +192,7 @@ static void part_stats(struct vhost_ring_mirror *mirror,
 	/* The lock keeps the window from being closed, and counted twice. */
 	spin_lock(&mirror->lock);
 	*stats = part->closed;
-	stats_add_window(stats, part->window);
-	if (mirror->domain)
-		stats->worst_wait_ns =
-			atomic_long_read(&mirror->domain->worst_wait_ns);
+	stats_add_window(stats, part);
 	spin_unlock(&mirror->lock);
 	stats->mirrored = READ_ONCE(part->mirrored);
 	stats->shared = READ_ONCE(part->shared);
@@ -149,26 +200,89 @@ static void part_stats(struct vhost_ring_mirror *mirror,
 		stats->fallback[why] = READ_ONCE(part->fallback[why]);
 }
 
-static struct mmu_mirror_window *part_open(struct vhost_ring_mirror *mirror,
-					   int type,
-					   struct vhost_ring_span span)
+static struct mmu_mirror_window *window_open(struct vhost_ring_mirror *mirror,
+					     struct mmu_mirror_domain **domain,
+					     struct vhost_ring_span span,
+					     bool writable)
 {
-	struct mmu_mirror_domain *domain = mirror->domain;
 	struct mmu_mirror_window *window;
 
-	if (!domain) {
-		domain = mmu_mirror_domain_alloc();
-		if (!domain)
+	if (!*domain) {
+		*domain = mmu_mirror_domain_alloc();
+		if (!*domain)
 			return ERR_PTR(-ENOMEM);
-		spin_lock(&mirror->lock);
-		mirror->domain = domain;
-		spin_unlock(&mirror->lock);
 	}
-	window = mmu_mirror_window_open(domain, mirror->mm, span.uaddr,
-					span.size, type >= VHOST_ADDR_USED);
+	window = mmu_mirror_window_open(*domain, mirror->mm, span.uaddr,
+					span.size, writable);
 	if (!IS_ERR(window))
 		mmu_mirror_window_prefetch(window);
 	return window;
+}
+
+static struct mmu_mirror_window *log_open(struct vhost_ring_mirror *mirror,
+					  struct vhost_ring_span span,
+					  bool *counts)
+{
+	struct vhost_ring_device *device = mirror->device;
+	struct mmu_mirror_window *window;
+	struct vhost_ring_log *log;
+
+	*counts = false;
+	list_for_each_entry(log, &device->logs, list) {
+		if (!span_equal(log->span, span))
+			continue;
+		log->users++;
+		return log->window;
+	}
+	log = kzalloc(sizeof(*log), GFP_KERNEL_ACCOUNT);
+	if (!log)
+		return ERR_PTR(-ENOMEM);
+	window = window_open(mirror, &device->domain, span, true);
+	if (IS_ERR(window)) {
+		kfree(log);
+		return window;
+	}
+	*counts = true;
+	log->span = span;
+	log->window = window;
+	log->users = 1;
+	list_add(&log->list, &device->logs);
+	return window;
+}
+
+static void log_close(struct vhost_ring_device *device,
+		      struct mmu_mirror_window *window)
+{
+	struct vhost_ring_log *log, *next;
+
+	list_for_each_entry_safe(log, next, &device->logs, list) {
+		if (log->window != window || --log->users)
+			continue;
+		list_del(&log->list);
+		mmu_mirror_window_close(window);
+		kfree(log);
+	}
+}
+
+static struct mmu_mirror_window *part_open(struct vhost_ring_mirror *mirror,
+					   int type,
+					   struct vhost_ring_span span,
+					   bool *counts)
+{
+	*counts = true;
+	if (type == VHOST_RING_LOG)
+		return log_open(mirror, span, counts);
+	return window_open(mirror, &mirror->domain, span,
+			   type >= VHOST_ADDR_USED);
+}
+
+static void part_close(struct vhost_ring_mirror *mirror, int type,
+		       struct mmu_mirror_window *window)
+{
+	if (type == VHOST_RING_LOG)
+		log_close(mirror->device, window);
+	else
+		mmu_mirror_window_close(window);
 }
 
 /*
@@ -177,17 +291,19 @@ static struct mmu_mirror_window *part_open(struct vhost_ring_mirror *mirror,
  */
 static struct mmu_mirror_window *part_publish(struct vhost_ring_part *part,
 					      struct vhost_ring_span span,
-					      struct mmu_mirror_window *window)
+					      struct mmu_mirror_window *window,
+					      bool counts)
 {
 	struct mmu_mirror_window *old = part->window;
 
 	if (!span_equal(part->want, span))
 		return IS_ERR(window) ? NULL : window;
 
-	stats_add_window(&part->closed, old);
+	stats_add_window(&part->closed, part);
 	part->have = span;
 	part->error = PTR_ERR_OR_ZERO(window);
 	part->window = part->error ? NULL : window;
+	part->counts = counts;
 	if (part_may_retry(part))
 		part->backoff = clamp(part->backoff * 2, OPEN_REST_MIN,
 				      OPEN_REST_MAX);
@@ -204,7 +320,7 @@ static void part_settle(struct vhost_ring_mirror *mirror,
 	struct vhost_ring_part *part = &mirror->part[type];
 	struct mmu_mirror_window *window = NULL;
 	struct vhost_ring_span span;
-	bool settled;
+	bool settled, counts = false;
 
 	spin_lock(&mirror->lock);
 	span = part->want;
@@ -214,60 +330,110 @@ static void part_settle(struct vhost_ring_mirror *mirror,
 		return;
 
 	if (span.size)
-		window = part_open(mirror, type, span);
+		window = part_open(mirror, type, span, &counts);
 	spin_lock(&mirror->lock);
-	window = part_publish(part, span, window);
+	window = part_publish(part, span, window, counts);
 	spin_unlock(&mirror->lock);
 	/* No access goes through it: the change of @want has cleared @use. */
-	mmu_mirror_window_close(window);
+	part_close(mirror, type, window);
 }
 
+/* On the mm's queue, like all that is done to the logs of its devices. */
 static void mirror_work(struct work_struct *work)
 {
 	struct vhost_ring_mirror *mirror =
 		container_of(work, struct vhost_ring_mirror, work);
+	struct mmu_mirror_charge charge;
 	int type;
 
+	/* The device may have let go of it by now. */
+	if (!mmget_not_zero(mirror->mm))
+		return;
+	mmu_mirror_charge_begin(&charge, mirror->mm);
 	for (type = 0; type < VHOST_RING_NUM_PARTS; type++)
 		part_settle(mirror, type);
+	mmu_mirror_charge_end(&charge);
+	mmput_async(mirror->mm);
 }
 
-/* A number for the device: one that another of its queues has, or the next. */
-static unsigned int mirror_device_id(struct vhost_dev *dev)
-{
-	struct vhost_ring_mirror *mirror;
+static void mirror_retire(struct work_struct *work);
 
-	list_for_each_entry(mirror, &mirrors, list)
-		if (mirror->dev == dev)
-			return mirror->id;
-	return ++mirrors_last_id;
+/* Under mirrors_lock. Woken in it, too: then the device is not freed. */
+static void device_put(struct vhost_ring_device *device)
+{
+	if (--device->users) {
+		wake_up(&device->gone);
+		return;
+	}
+	hash_del(&device->node);
+	mmu_mirror_domain_destroy(device->domain);
+	kfree(device);
+}
+
+/* Hold the object of @dev, which is @new if it has none. Under mirrors_lock. */
+static struct vhost_ring_device *device_get(struct vhost_dev *dev,
+					    struct vhost_ring_device *new)
+{
+	struct vhost_ring_device *device;
+
+	hash_for_each_possible(devices, device, node, (unsigned long)dev) {
+		if (device->dev != dev)
+			continue;
+		device->users++;
+		kfree(new);
+		return device;
+	}
+	new->dev = dev;
+	new->id = ++mirrors_last_id;
+	new->users = 1;
+	init_waitqueue_head(&new->gone);
+	INIT_LIST_HEAD(&new->logs);
+	hash_add(devices, &new->node, (unsigned long)dev);
+	return new;
 }
 
 static struct vhost_ring_mirror *mirror_alloc(struct vhost_virtqueue *vq)
 {
+	struct vhost_ring_device *device;
 	struct vhost_dev *dev = vq->dev;
 	struct vhost_ring_mirror *mirror;
+	struct mmu_mirror_charge charge;
 	int type;
 
+	/* The worker may be a kernel thread, which is charged nothing. */
+	mmu_mirror_charge_begin(&charge, dev->mm);
 	mirror = kzalloc(sizeof(*mirror), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	if (!mirror)
-		return NULL;
+	device = kzalloc(sizeof(*device), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	mmu_mirror_charge_end(&charge);
+	if (!mirror || !device)
+		goto free;
+	mirror->queue = mmu_mirror_queue_get(dev->mm);
+	if (!mirror->queue)
+		goto free;
 	/* There has been none for the parts wanted before: they are nowhere. */
 	for (type = 0; type < VHOST_RING_NUM_PARTS; type++)
 		mirror->part[type].why = VHOST_RING_NOWHERE;
 	spin_lock_init(&mirror->lock);
 	INIT_WORK(&mirror->work, mirror_work);
+	INIT_WORK(&mirror->retire, mirror_retire);
 	mirror->mm = dev->mm;
-	mirror->dev = dev;
-	mirror->pid = task_tgid_nr(current);
+	mirror->pid = mmu_range_mirror_mm_owner(dev->mm) ?:
+		      task_tgid_nr(current);
+	mirror->entry.mirror = mirror;
 	while (dev->vqs[mirror->index] != vq)
 		mirror->index++;
 
 	mutex_lock(&mirrors_lock);
-	mirror->id = mirror_device_id(dev);
-	list_add_tail(&mirror->list, &mirrors);
+	mirror->device = device_get(dev, device);
+	list_add_tail(&mirror->entry.list, &mirrors);
+	mirrors_left++;
 	mutex_unlock(&mirrors_lock);
 	return mirror;
+
+free:
+	kfree(mirror);
+	kfree(device);
+	return NULL;
 }
 
 /*
@@ -338,14 +504,14 @@ void vhost_ring_mirror_want(struct vhost_virtqueue *vq, int type,
 			    VHOST_RING_NOWHERE : VHOST_RING_OFF;
 	spin_unlock(&mirror->lock);
 	if (queue)
-		queue_work(mirror_wq, &mirror->work);
+		mmu_mirror_queue_work(mirror->queue, &mirror->work);
 }
 EXPORT_SYMBOL_GPL(vhost_ring_mirror_want);
 
 /*
  * Bytes of log that have a bit for each page of the guest's memory. It can be
- * large and is mostly not there, but a window takes a pointer for every 128 MiB
- * of the guest, and is filled only where bits are set.
+ * large and is mostly not there, but a window takes memory for what is, and is
+ * filled only where bits are set.
  */
 static size_t log_size(struct vhost_virtqueue *vq)
 {
@@ -442,43 +608,61 @@ void vhost_ring_trace(struct vhost_virtqueue *vq, int type,
 {
 	struct vhost_ring_mirror *mirror = vq->mirror;
 
-	trace_vhost_ring_fallback(mirror->pid, mirror->id, mirror->index,
+	trace_vhost_ring_fallback(mirror->pid, mirror->device->id,
+				  mirror->index,
 				  part_names[type], why_names[why], ptr);
 }
 EXPORT_SYMBOL_GPL(vhost_ring_trace);
 EXPORT_TRACEPOINT_SYMBOL_GPL(vhost_ring_fallback);
 
-static void mirror_free(struct vhost_ring_mirror *mirror)
+/* After the last of @work, on the same queue. */
+static void mirror_retire(struct work_struct *work)
 {
+	struct vhost_ring_mirror *mirror =
+		container_of(work, struct vhost_ring_mirror, retire);
 	struct vhost_ring_stats stats[VHOST_RING_NUM_PARTS];
 	int type;
 
-	cancel_work_sync(&mirror->work);
 	for (type = 0; type < VHOST_RING_NUM_PARTS; type++)
 		part_stats(mirror, type, &stats[type]);
 
 	mutex_lock(&mirrors_lock);
-	list_del(&mirror->list);
+	list_del(&mirror->entry.list);
 	for (type = 0; type < VHOST_RING_NUM_PARTS; type++)
 		stats_add(&mirrors_closed[type], &stats[type]);
 	mutex_unlock(&mirrors_lock);
 
 	for (type = 0; type < VHOST_RING_NUM_PARTS; type++)
-		mmu_mirror_window_close(mirror->part[type].window);
+		part_close(mirror, type, mirror->part[type].window);
 	mmu_mirror_domain_destroy(mirror->domain);
+	mmu_mirror_queue_put(mirror->queue);
+
+	mutex_lock(&mirrors_lock);
+	device_put(mirror->device);
+	if (!--mirrors_left)
+		wake_up_all(&mirrors_gone);
+	mutex_unlock(&mirrors_lock);
 	kfree(mirror);
+}
+
+static bool device_closed(struct vhost_ring_device *device)
+{
+	return READ_ONCE(device->users) == 1;
 }
 
 /**
  * vhost_ring_mirror_cleanup - close all windows of a device
  * @dev: the device: its workers have stopped, it still holds the mm
  *
- * Also of one that never had any, or an mm.
+ * Also of one that never had any, or an mm. Whatever the owner does meanwhile,
+ * such as a long munmap(), this waits for it no longer than a moment; the rest is
+ * done, and the memory freed, when it can be.
  *
- * Context: process context; sleeps until the invalidations in progress end.
+ * Context: process context; sleeps.
  */
 void vhost_ring_mirror_cleanup(struct vhost_dev *dev)
 {
+	struct vhost_ring_device *device = NULL;
 	int i;
 
 	for (i = 0; i < dev->nvqs; i++) {
@@ -486,9 +670,25 @@ void vhost_ring_mirror_cleanup(struct vhost_dev *dev)
 		struct vhost_ring_mirror *mirror = vq->mirror;
 
 		vq->mirror = NULL;
-		if (mirror)
-			mirror_free(mirror);
+		if (!mirror)
+			continue;
+		if (!device) {
+			device = mirror->device;
+			mutex_lock(&mirrors_lock);
+			device->users++;
+			/* The next device may be where this one was. */
+			device->dev = NULL;
+			mutex_unlock(&mirrors_lock);
+		}
+		mmu_mirror_queue_work(mirror->queue, &mirror->retire);
 	}
+	if (!device)
+		return;
+	wait_event_timeout(device->gone, device_closed(device),
+			   CLOSE_PATIENCE);
+	mutex_lock(&mirrors_lock);
+	device_put(device);
+	mutex_unlock(&mirrors_lock);
 }
 EXPORT_SYMBOL_GPL(vhost_ring_mirror_cleanup);
 
@@ -547,40 +747,130 @@ static void show_window(struct seq_file *seq, struct vhost_ring_mirror *mirror,
 		   mapped);
 }
 
-/* One line for each part of each queue; last, the sums over closed ones. */
-static int mirrors_show(struct seq_file *seq, void *unused)
+/*
+ * One line for each part of each queue; last, what has been closed. Queues come
+ * and go between two reads, and there may be many: a reader's place is an entry
+ * of the list, before what it shows next.
+ */
+static struct vhost_ring_entry mirrors_end;
+
+static struct vhost_ring_entry *mirrors_after(struct list_head *node)
 {
-	struct vhost_ring_mirror *mirror;
+	struct vhost_ring_entry *entry;
+
+	for (node = node->next; node != &mirrors; node = node->next) {
+		entry = list_entry(node, struct vhost_ring_entry, list);
+		if (entry->mirror)
+			return entry;
+	}
+	return &mirrors_end;
+}
+
+static void *mirrors_start(struct seq_file *seq, loff_t *pos)
+	__acquires(&mirrors_lock)
+{
+	struct vhost_ring_entry *place = seq->private;
+
+	mutex_lock(&mirrors_lock);
+	if (!*pos)
+		return mirrors_after(&mirrors);
+	/* At the end it has none. */
+	return list_empty(&place->list) ? NULL : mirrors_after(&place->list);
+}
+
+static void *mirrors_next(struct seq_file *seq, void *v, loff_t *pos)
+{
+	struct vhost_ring_entry *entry = v;
+
+	++*pos;
+	return entry == &mirrors_end ? NULL : mirrors_after(&entry->list);
+}
+
+static void mirrors_stop(struct seq_file *seq, void *v)
+	__releases(&mirrors_lock)
+{
+	struct vhost_ring_entry *place = seq->private;
+	struct vhost_ring_entry *entry = v;
+
+	list_del_init(&place->list);
+	if (entry)
+		list_add_tail(&place->list, entry == &mirrors_end ?
+			      &mirrors : &entry->list);
+	mutex_unlock(&mirrors_lock);
+}
+
+static void show_mirror(struct seq_file *seq, struct vhost_ring_mirror *mirror)
+{
 	struct vhost_ring_stats stats;
 	int type;
 
-	mutex_lock(&mirrors_lock);
-	list_for_each_entry(mirror, &mirrors, list) {
-		for (type = 0; type < VHOST_RING_NUM_PARTS; type++) {
-			part_stats(mirror, type, &stats);
-			seq_printf(seq, "pid=%d dev=%u vq=%d", mirror->pid,
-				   mirror->id, mirror->index);
-			show_stats(seq, type, &stats);
-			show_window(seq, mirror, type);
-			seq_putc(seq, '\n');
-		}
+	for (type = 0; type < VHOST_RING_NUM_PARTS; type++) {
+		part_stats(mirror, type, &stats);
+		seq_printf(seq, "pid=%d dev=%u vq=%d", mirror->pid,
+			   mirror->device->id, mirror->index);
+		show_stats(seq, type, &stats);
+		show_window(seq, mirror, type);
+		seq_putc(seq, '\n');
+	}
+}
+
+static int mirrors_show(struct seq_file *seq, void *v)
+{
+	struct vhost_ring_entry *entry = v;
+	int type;
+
+	if (entry != &mirrors_end) {
+		show_mirror(seq, entry->mirror);
+		return 0;
 	}
 	for (type = 0; type < VHOST_RING_NUM_PARTS; type++) {
 		seq_puts(seq, "pid=0 closed");
 		show_stats(seq, type, &mirrors_closed[type]);
 		seq_putc(seq, '\n');
 	}
-	mutex_unlock(&mirrors_lock);
 	return 0;
 }
-DEFINE_SHOW_ATTRIBUTE(mirrors);
+
+static const struct seq_operations mirrors_seq_ops = {
+	.start = mirrors_start,
+	.next = mirrors_next,
+	.stop = mirrors_stop,
+	.show = mirrors_show,
+};
+
+static int mirrors_open(struct inode *inode, struct file *file)
+{
+	struct vhost_ring_entry *place;
+
+	place = __seq_open_private(file, &mirrors_seq_ops, sizeof(*place));
+	if (!place)
+		return -ENOMEM;
+	INIT_LIST_HEAD(&place->list);
+	return 0;
+}
+
+static int mirrors_release(struct inode *inode, struct file *file)
+{
+	struct seq_file *seq = file->private_data;
+	struct vhost_ring_entry *place = seq->private;
+
+	mutex_lock(&mirrors_lock);
+	list_del(&place->list);
+	mutex_unlock(&mirrors_lock);
+	return seq_release_private(inode, file);
+}
+
+static const struct file_operations mirrors_fops = {
+	.owner = THIS_MODULE,
+	.open = mirrors_open,
+	.read = seq_read,
+	.llseek = seq_lseek,
+	.release = mirrors_release,
+};
 
 static int __init vhost_ring_mirror_module_init(void)
 {
-	mirror_wq = alloc_workqueue("vhost_ring_mirror", WQ_UNBOUND, 0);
-	if (!mirror_wq)
-		return -ENOMEM;
-	mirror_debugfs = debugfs_create_file("vhost_ring_mirror", 0444, NULL,
+	mirror_debugfs = debugfs_create_file("vhost_ring_mirror", 0400, NULL,
 					     NULL, &mirrors_fops);
 	return 0;
 }
@@ -589,7 +879,9 @@ module_init(vhost_ring_mirror_module_init);
 static void __exit vhost_ring_mirror_module_exit(void)
 {
 	debugfs_remove(mirror_debugfs);
-	destroy_workqueue(mirror_wq);
+	/* Of devices that are closed, what an owner still holds up. */
+	wait_event(mirrors_gone, !READ_ONCE(mirrors_left));
+	mmu_mirror_queue_barrier();
 }
 module_exit(vhost_ring_mirror_module_exit);
 

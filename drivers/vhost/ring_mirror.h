@@ -111,6 +111,8 @@ struct vhost_ring_stats {
  * @want: what a window is wanted on
  * @have: what @window was opened on, or could not be opened on
  * @window: the open window, or NULL
+ * @counts: its numbers are this part's; those of a log that queues share are of
+ *	the one that had it opened
  * @error: why there is none
  * @retry_at: jiffies before which a failed opening is not repeated
  * @backoff: how far @retry_at was last pushed
@@ -130,23 +132,38 @@ struct vhost_ring_part {
 	struct vhost_ring_span want;
 	struct vhost_ring_span have;
 	struct mmu_mirror_window *window;
+	bool counts;
 	int error;
 	unsigned long retry_at;
 	unsigned long backoff;
 	struct vhost_ring_stats closed;
 };
 
+struct vhost_ring_device;
+struct vhost_ring_mirror;
+
+/**
+ * struct vhost_ring_entry - a place in the list of all mirrors
+ * @list: the list
+ * @mirror: what is there, or NULL: somebody who reads the list
+ */
+struct vhost_ring_entry {
+	struct list_head list;
+	struct vhost_ring_mirror *mirror;
+};
+
 /**
  * struct vhost_ring_mirror - a queue's windows
  * @part: its ring parts, and the log
  * @lock: see &struct vhost_ring_part
- * @mm: the owner's; the device holds mm_users until the mirror is gone
+ * @mm: the owner's, which @queue holds; its memory may go before the mirror does
  * @domain: the readers, which is the queue's worker; made by @work
+ * @queue: the background work of @mm
  * @work: opens and closes windows
- * @list: all mirrors, for reporting
- * @dev: the device, to tell queues of one device by; not dereferenced
- * @pid: thread group of the worker
- * @id: the same for all queues of a device
+ * @retire: closes them for good, once the queue is no more, and frees this
+ * @entry: among all mirrors, for reporting
+ * @device: what it shares with the other queues of its device
+ * @pid: the owner's thread group
  * @index: the queue's number
  */
 struct vhost_ring_mirror {
@@ -154,11 +171,12 @@ struct vhost_ring_mirror {
 	spinlock_t lock; /* innermost, never taken by the invalidator */
 	struct mm_struct *mm;
 	struct mmu_mirror_domain *domain;
+	struct mmu_mirror_queue *queue;
 	struct work_struct work;
-	struct list_head list;
-	struct vhost_dev *dev;
+	struct work_struct retire;
+	struct vhost_ring_entry entry;
+	struct vhost_ring_device *device;
 	pid_t pid;
-	unsigned int id;
 	int index;
 };
 

@@ -829,7 +829,7 @@ static int round_the_rings(void *client)
 int client_warm_up(struct client *c)
 {
 	struct warm_up warm_up = {
-		.pid = c->config.kthread ? ANY : getpid(),
+		.pid = getpid(),
 		.first_queue = RX,
 		.last_queue = TX,
 		.first_part = DESC,
@@ -925,6 +925,22 @@ long stats_number(int pid, int q, int part, const char *key)
 			sum += number(line, key);
 	fclose(file);
 	return sum;
+}
+
+int stats_gone(int pid)
+{
+	long long end = now_ms() + PATIENCE_MS;
+	struct stats stats;
+
+	do {
+		if (stats_read(&stats, pid, ANY, ANY))
+			return -1;
+		if (!stats.lines)
+			return 0;
+		usleep(10000);
+	} while (now_ms() < end);
+	note("%u lines of process %d", stats.lines, pid);
+	return -1;
 }
 
 int ring_mirror_set(bool on)

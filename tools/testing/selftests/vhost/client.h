@@ -232,6 +232,8 @@ struct stats {
 int stats_read(struct stats *stats, int pid, int q, int part);
 /* The sum of one number of them, "fills=" or, of a list, "clear:"; or -1. */
 long stats_number(int pid, int q, int part, const char *key);
+/* Wait until there is nothing left of a process whose devices are closed. */
+int stats_gone(int pid);
 int ring_mirror_set(bool on);
 
 #endif

@@ -102,6 +102,8 @@ static struct verdict compare(const struct fuzz_trace *a,
 /* Accesses so far, while no device is open. */
 static int closed_stats(struct stats *part)
 {
+	if (stats_gone(getpid()))
+		return -1;
 	for (int p = 0; p <= NR_PARTS; p++)
 		if (stats_read(&part[p], CLOSED, ANY, p))
 			return -1;
