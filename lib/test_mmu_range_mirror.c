@@ -696,13 +696,21 @@ static long test_ioctl_fill(struct test_mirror *tm)
 
 /* Counters. */
 
+static bool test_window_maps(struct mmu_mirror_window *window, unsigned long i)
+{
+	if (window->npages > MMU_MIRROR_CHUNK)
+		return mmu_mirror_window_far(window, i);
+	return READ_ONCE(window->kaddr[i]);
+}
+
 static unsigned long test_count(struct test_mirror *tm, unsigned long first,
 				unsigned long n)
 {
 	unsigned long i, mapped = 0;
 
 	for (i = first; i < first + n; i++)
-		mapped += tm->window ? !!tm->window->kaddr[i] : !!tm->pages[i];
+		mapped += tm->window ? test_window_maps(tm->window, i) :
+				       !!tm->pages[i];
 	return mapped;
 }
 
