@@ -314,6 +314,7 @@ static DEFINE_PER_CPU(cpumask_var_t, drain_mask);
 struct mmu_mirror_domain *mmu_mirror_domain_alloc(void)
 {
 	struct mmu_mirror_domain *domain;
+	int cpu;
 
 	domain = kzalloc(sizeof(*domain), GFP_KERNEL_ACCOUNT);
 	if (!domain)
@@ -325,6 +326,8 @@ struct mmu_mirror_domain *mmu_mirror_domain_alloc(void)
 	if (!zalloc_cpumask_var(&domain->mask, GFP_KERNEL_ACCOUNT))
 		goto free_cpu;
 	refcount_set(&domain->users, 1);
+	for_each_possible_cpu(cpu)
+		per_cpu_ptr(domain->cpu, cpu)->domain = domain;
 	domain->caller = __builtin_return_address(0);
 	return domain;
 
@@ -533,6 +536,20 @@ static struct mmu_mirror_window *to_window(struct mmu_range_mirror *mirror)
 	return container_of(mirror, struct mmu_mirror_window, mirror);
 }
 
+/*
+ * Keep the only page's pointer in the second place as well. To readers and to
+ * the drain it is one more pointer of the window.
+ */
+static void window_set_shadow(struct mmu_mirror_window *window, void *kaddr)
+{
+	if (!window->shadow)
+		return;
+	if (kaddr)
+		kaddr += offset_in_page(window->uaddr);
+	/* Pairs with the dependent load of who asked for it. */
+	smp_store_release(window->shadow, kaddr);
+}
+
 /* The pointers of a large window are made chunk by chunk, as they are needed. */
 static bool window_is_sparse(struct mmu_mirror_window *window)
 {
@@ -617,6 +634,7 @@ static unsigned long window_drop(struct mmu_mirror_window *window,
 			   window->dropped_pages + dropped);
 	}
 	if (dropped) {
+		window_set_shadow(window, NULL);
 		/*
 		 * A release, after the pointers: the windows of a domain have
 		 * different locks, and a wait that reads the number must not
@@ -714,6 +732,7 @@ static void window_set(struct mmu_mirror_window *window, unsigned long index,
 {
 	/* Pairs with the dependent load in __mmu_mirror_window_ptr(). */
 	smp_store_release(window_slot(window, index), page_address(page));
+	window_set_shadow(window, page_address(page));
 	WRITE_ONCE(window->installed, window->installed + 1);
 	if (window_is_sparse(window))
 		window->chunk[index / MMU_MIRROR_CHUNK]->mapped++;
@@ -1041,6 +1060,36 @@ int mmu_mirror_window_populate(struct mmu_mirror_window *window)
 	return 0;
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_window_populate);
+
+/**
+ * mmu_mirror_window_shadow - keep a window's pointer in a second place
+ * @window: an open window; nothing happens if it is of more than one page
+ * @at: where to keep the address of the window's first byte while its page is
+ *	mapped, and NULL while it is not; or NULL: nowhere any more
+ *
+ * For a reader that keeps what its accesses touch close together. Inside a
+ * section of the window's domain it may read the pointer there, once and with
+ * READ_ONCE(), in place of mmu_mirror_window_ptr(), after checking against the
+ * window's size: invalidations clear both before they wait. When it finds NULL,
+ * mmu_mirror_window_ptr() does what a miss does.
+ *
+ * The caller serialises calls for a window and for a place; a place belongs to
+ * one window at a time, and is NULL when it is given up. It must stay until that
+ * or until mmu_mirror_window_close() has returned.
+ *
+ * Context: any that may take the window's lock.
+ */
+void mmu_mirror_window_shadow(struct mmu_mirror_window *window, void **at)
+{
+	if (window->npages > 1 || window->shadow == at)
+		return;
+	mmu_range_mirror_lock(&window->mirror);
+	window_set_shadow(window, NULL);
+	window->shadow = at;
+	window_set_shadow(window, window->kaddr[0]);
+	mmu_range_mirror_unlock(&window->mirror);
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_window_shadow);
 
 /**
  * mmu_mirror_window_miss - a reader found a page absent

@@ -10,6 +10,7 @@
 
 #include <linux/atomic.h>
 #include <linux/bits.h>
+#include <linux/cache.h>
 #include <linux/cpumask.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
@@ -54,11 +55,15 @@ static inline unsigned long mmu_mirror_depth(unsigned long count)
  *	sections completed. Written by its own CPU only.
  * @published: this CPU is on the domain's mask. Set and cleared by its own CPU
  *	only.
+ * @domain: the domain
+ *
+ * All that a section touches of its domain, in one cache line.
  */
 struct mmu_mirror_cpu {
 	unsigned long count;
 	unsigned long published;
-} __aligned(2 * sizeof(unsigned long));
+	struct mmu_mirror_domain *domain;
+} __aligned(4 * sizeof(unsigned long));
 
 /**
  * struct mmu_mirror_domain - the readers that an invalidation waits for
@@ -96,6 +101,49 @@ void mmu_mirror_publish(struct mmu_mirror_domain *domain,
 			struct mmu_mirror_cpu *cpu);
 
 /**
+ * mmu_mirror_enter_cpu - mmu_mirror_enter() by the domain's per-CPU state
+ * @cpus: &mmu_mirror_domain.cpu, kept where the reader looks anyway
+ *
+ * For who keeps it in a cache line that is needed anyway: what invalidations
+ * write in the domain is not touched.
+ *
+ * Context and cost: as mmu_mirror_enter(), less the load of the domain's field.
+ */
+static __always_inline void
+mmu_mirror_enter_cpu(struct mmu_mirror_cpu __percpu *cpus)
+{
+	struct mmu_mirror_cpu *cpu;
+
+	preempt_disable();
+	cpu = this_cpu_ptr(cpus);
+	/* After an earlier section's accesses; see mmu_mirror_enter(). */
+	smp_store_release(&cpu->count, READ_ONCE(cpu->count) + 1);
+	if (unlikely(!READ_ONCE(cpu->published)))
+		mmu_mirror_publish(cpu->domain, cpu);
+	else
+		barrier();
+}
+
+/**
+ * mmu_mirror_exit_cpu - end a section
+ * @cpus: as given to mmu_mirror_enter_cpu(), or its domain's
+ *
+ * Context and cost: as mmu_mirror_exit(), less the load of the domain's field.
+ */
+static __always_inline void
+mmu_mirror_exit_cpu(struct mmu_mirror_cpu __percpu *cpus)
+{
+	struct mmu_mirror_cpu *cpu = this_cpu_ptr(cpus);
+	unsigned long count = READ_ONCE(cpu->count);
+
+	if (likely(mmu_mirror_depth(count) == 1))
+		count += MMU_MIRROR_COMPLETED;
+	/* After this section's accesses; see mmu_mirror_exit(). */
+	smp_store_release(&cpu->count, count - 1);
+	preempt_enable();
+}
+
+/**
  * mmu_mirror_enter - begin a section
  * @domain: the domain of the windows that will be read
  *
@@ -113,16 +161,7 @@ void mmu_mirror_publish(struct mmu_mirror_domain *domain,
  */
 static __always_inline void mmu_mirror_enter(struct mmu_mirror_domain *domain)
 {
-	struct mmu_mirror_cpu *cpu;
-
-	preempt_disable();
-	cpu = this_cpu_ptr(domain->cpu);
-	/* After an earlier section's accesses; see above. */
-	smp_store_release(&cpu->count, READ_ONCE(cpu->count) + 1);
-	if (unlikely(!READ_ONCE(cpu->published)))
-		mmu_mirror_publish(domain, cpu);
-	else
-		barrier();
+	mmu_mirror_enter_cpu(domain->cpu);
 }
 
 /**
@@ -139,14 +178,7 @@ static __always_inline void mmu_mirror_enter(struct mmu_mirror_domain *domain)
  */
 static __always_inline void mmu_mirror_exit(struct mmu_mirror_domain *domain)
 {
-	struct mmu_mirror_cpu *cpu = this_cpu_ptr(domain->cpu);
-	unsigned long count = READ_ONCE(cpu->count);
-
-	if (likely(mmu_mirror_depth(count) == 1))
-		count += MMU_MIRROR_COMPLETED;
-	/* After this section's accesses; see above. */
-	smp_store_release(&cpu->count, count - 1);
-	preempt_enable();
+	mmu_mirror_exit_cpu(domain->cpu);
 }
 
 /**
@@ -207,10 +239,6 @@ struct mmu_mirror_rest {
 /**
  * struct mmu_mirror_window - kernel pointers to a range of user memory
  * @mirror: the mirror underneath
- * @domain: its readers
- * @uaddr: first byte, any alignment
- * @size: bytes
- * @npages: pages touched by [@uaddr, @uaddr + @size)
  * @writable: pages are looked up for writing, and dirtied
  * @fill: the work that installs pages
  * @reap: the work that removes the notifier of a closed window
@@ -226,19 +254,21 @@ struct mmu_mirror_rest {
  * @installed: pages installed since the window was opened
  * @dropped_pages: pages dropped since the window was opened
  * @drops: invalidations that dropped at least one page, by event
+ * @shadow: where else the only page's pointer is kept, or NULL
  * @rcu: for freeing after the last reader
+ * @domain: its readers
+ * @uaddr: first byte, any alignment
+ * @size: bytes
+ * @npages: pages touched by [@uaddr, @uaddr + @size)
  * @kaddr: one pointer for each page, or NULL, of up to %MMU_MIRROR_CHUNK pages
  * @chunk: of a larger window, its pieces. NULL: no page of it has been mapped
  *
  * What a window maps never changes. All members are private to the helper, but
- * for reading; the counters are written under the mirror's lock.
+ * for reading; the counters are written under the mirror's lock. What an access
+ * reads is in the line of the first pointers.
  */
 struct mmu_mirror_window {
 	struct mmu_range_mirror mirror;
-	struct mmu_mirror_domain *domain;
-	unsigned long uaddr;
-	unsigned long size;
-	unsigned long npages;
 	bool writable;
 	struct work_struct fill;
 	struct work_struct reap;
@@ -254,7 +284,12 @@ struct mmu_mirror_window {
 	unsigned long installed;
 	unsigned long dropped_pages;
 	unsigned long drops[MMU_MIRROR_NR_EVENTS];
+	void **shadow;
 	struct rcu_head rcu;
+	struct mmu_mirror_domain *domain ____cacheline_aligned_in_smp;
+	unsigned long uaddr;
+	unsigned long size;
+	unsigned long npages;
 	union {
 		DECLARE_FLEX_ARRAY(void *, kaddr);
 		DECLARE_FLEX_ARRAY(struct mmu_mirror_chunk *, chunk);
@@ -267,6 +302,7 @@ mmu_mirror_window_open(struct mmu_mirror_domain *domain, struct mm_struct *mm,
 void mmu_mirror_window_close(struct mmu_mirror_window *window);
 void mmu_mirror_window_prefetch(struct mmu_mirror_window *window);
 int mmu_mirror_window_populate(struct mmu_mirror_window *window);
+void mmu_mirror_window_shadow(struct mmu_mirror_window *window, void **at);
 
 /**
  * enum mmu_mirror_absence - why a page of a window is absent

@@ -1023,6 +1023,48 @@ static void window_invalidate_drops(struct kunit *test)
 	window_teardown(&t);
 }
 
+/* The second place for a pointer is empty before readers are waited for. */
+static void window_shadow_is_dropped(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct mmu_mirror_domain *domain = mmu_mirror_domain_alloc();
+	struct extent extent = { .start = addr, .length = PAGE_SIZE };
+	struct actor hand = { .run = run_invalidate, .arg = &extent };
+	struct mmu_mirror_window *window, *wide;
+	void *at = NULL, *other = NULL;
+
+	KUNIT_ASSERT_NOT_NULL(test, domain);
+	window = window_make(test, domain, addr + 8, 64);
+	mmu_mirror_window_shadow(window, &at);
+	KUNIT_EXPECT_PTR_EQ(test, at, window->kaddr[0] + 8);
+	mmu_mirror_window_shadow(window, &other);
+	KUNIT_EXPECT_NULL(test, at);
+	KUNIT_EXPECT_PTR_EQ(test, other, window->kaddr[0] + 8);
+
+	hand.mm = current->mm;
+	inject_gate(MMU_RANGE_MIRROR_SNAPSHOT);
+	actor_start(test, &hand, -1);
+	gate_await(test, &inject.gate);
+	KUNIT_EXPECT_NULL(test, READ_ONCE(other));
+	gate_open(&inject.gate);
+	actor_join(test, &hand);
+
+	window->rest.until = jiffies;
+	mmu_mirror_window_prefetch(window);
+	flush_work(&window->fill);
+	KUNIT_ASSERT_NOT_NULL(test, window->kaddr[0]);
+	KUNIT_EXPECT_PTR_EQ(test, other, window->kaddr[0] + 8);
+
+	/* Of more than one page there is none. */
+	wide = window_make(test, domain, addr, LENGTH);
+	mmu_mirror_window_shadow(wide, &at);
+	KUNIT_EXPECT_NULL(test, at);
+	mmu_mirror_window_close(wide);
+	mmu_mirror_window_close(window);
+	KUNIT_EXPECT_NULL(test, other);
+	mmu_mirror_domain_destroy(domain);
+}
+
 static void window_nonblockable(struct kunit *test)
 {
 	struct window_test t;
@@ -2088,6 +2130,7 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(window_peek_asks_for_no_fill),
 	KUNIT_CASE(window_respects_protection),
 	KUNIT_CASE(window_invalidate_drops),
+	KUNIT_CASE(window_shadow_is_dropped),
 	KUNIT_CASE(window_nonblockable),
 	KUNIT_CASE(window_fill_collides_before_gup),
 	KUNIT_CASE(window_fill_collides_after_gup),

@@ -37,7 +37,8 @@ CONSTANT_CALLS = {'mmu_notifier_range_blockable': 1, 'window_page_ok': 1,
 # No memory is shared through these, or none that a test is about.
 IGNORED = {'preempt_disable', 'preempt_enable', 'WARN_ON_ONCE', 'cpu_relax',
 	   'mmu_range_mirror_inject', 'domain_account_wait', 'mmu_range_mirror_assert_held',
-	   'mmu_mirror_window_prefetch', 'release_pages', 'window_mark', '__acquire',
+	   'mmu_mirror_window_prefetch', 'window_set_shadow', 'release_pages',
+	   'window_mark', '__acquire',
 	   'trace_mmu_mirror_invalidate', 'trace_mmu_mirror_wait',
 	   'trace_mmu_mirror_populate', 'trace_mmu_mirror_collision',
 	   'trace_mmu_mirror_dirty', 'trace_mmu_mirror_flush'}
