@@ -187,6 +187,7 @@ static void part_stats(struct vhost_ring_mirror *mirror,
 		       struct vhost_ring_stats *stats)
 {
 	struct vhost_ring_part *part = &mirror->part[type];
+	struct vhost_ring_hot *hot = &mirror->hot;
 	int why;
 
 	/* The lock keeps the window from being closed, and counted twice. */
@@ -195,7 +196,14 @@ static void part_stats(struct vhost_ring_mirror *mirror,
 	stats_add_window(stats, part);
 	spin_unlock(&mirror->lock);
 	stats->mirrored = READ_ONCE(part->mirrored);
-	stats->shared = READ_ONCE(part->shared);
+	if (type < VHOST_NUM_ADDRS)
+		stats->mirrored += READ_ONCE(hot->mirrored[type]);
+	if (type == VHOST_ADDR_DESC)
+		stats->shared = READ_ONCE(hot->mirrored[type]);
+	else if (type == VHOST_ADDR_AVAIL)
+		stats->shared = READ_ONCE(hot->avail_shared);
+	else if (type == VHOST_ADDR_USED)
+		stats->shared = READ_ONCE(hot->used_shared);
 	for (why = 0; why < VHOST_RING_NUM_WHYS; why++)
 		stats->fallback[why] = READ_ONCE(part->fallback[why]);
 }
@@ -446,28 +454,48 @@ static bool mirror_possible(struct vhost_dev *dev)
 	       dev->mm == current->mm;
 }
 
-/**
- * vhost_ring_mirror_want - say where a ring part is
- * @vq: the queue
- * @type: the ring part, or %VHOST_RING_LOG
- * @uaddr: its first byte, translated; NULL if it is not in one piece
- * @size: its bytes
- *
- * Called before each run of a queue. If a window is open on just that, accesses
- * use it from now on; else the work is asked to open one, and they use uaccess.
- * To want the present window again takes back what was asked for meanwhile.
- *
- * Context: under vq->mutex, by somebody on the owner's mm. Never waits for an
- * invalidation.
- * Cost: two comparisons while nothing changes.
+/*
+ * Have no access go through the window of a part, nor the part's place be its
+ * any more. Before what is wanted changes: then the work may close it.
  */
-void vhost_ring_mirror_want(struct vhost_virtqueue *vq, int type,
-			    const void __user *uaddr, size_t size)
+static void part_leave(struct vhost_ring_mirror *mirror, int type)
+{
+	struct vhost_ring_part *part = &mirror->part[type];
+
+	if (part->use && type < VHOST_NUM_ADDRS) {
+		mmu_mirror_window_shadow(part->use, NULL);
+		mirror->hot.size[type] = 0;
+	}
+	part->use = NULL;
+	part->skip = 0;
+}
+
+/* Have accesses go through a part's window. */
+static void part_enter(struct vhost_ring_mirror *mirror, int type,
+		       struct mmu_mirror_window *window)
+{
+	struct vhost_ring_part *part = &mirror->part[type];
+	struct vhost_ring_hot *hot = &mirror->hot;
+
+	part->use = window;
+	if (!window || type >= VHOST_NUM_ADDRS)
+		return;
+	hot->cpu = window->domain->cpu;
+	hot->uaddr[type] = window->uaddr;
+	if (!part->skip)
+		hot->size[type] = window->size;
+	mmu_mirror_window_shadow(window, &hot->kaddr[type]);
+}
+
+/* private: the rare half of vhost_ring_mirror_want(), and for the log */
+void __vhost_ring_mirror_want(struct vhost_virtqueue *vq, int type,
+			      const void __user *uaddr, size_t size)
 {
 	struct vhost_ring_mirror *mirror = vq->mirror;
 	struct vhost_ring_span span = { (unsigned long)uaddr, size };
+	struct mmu_mirror_window *window = NULL;
 	struct vhost_ring_part *part;
-	bool queue;
+	bool same, queue;
 
 	if (!mirror_possible(vq->dev) || !uaddr ||
 	    !IS_ALIGNED(span.uaddr, part_align(type)))
@@ -481,21 +509,24 @@ void vhost_ring_mirror_want(struct vhost_virtqueue *vq, int type,
 		vq->mirror = mirror;
 	}
 	part = &mirror->part[type];
-	if (likely(part->use && part->use->uaddr == span.uaddr &&
-		   part->use->size == span.size))
+	same = part->use && part->use->uaddr == span.uaddr &&
+	       part->use->size == span.size;
+	/* Skipping, or the log. */
+	if (same && (type == VHOST_RING_LOG || part->skip))
 		return;
+	if (!same)
+		part_leave(mirror, type);
 
 	spin_lock(&mirror->lock);
 	if (!span_equal(part->want, span))
 		part->backoff = 0;
 	part->want = span;
 	if (span_equal(part->have, span)) {
-		part->use = part->window;
+		window = part->window;
 		/* With a window, it is found unless the parameter says no. */
-		part->why = part->use ? VHOST_RING_OFF : VHOST_RING_FAILED;
+		part->why = window ? VHOST_RING_OFF : VHOST_RING_FAILED;
 		queue = part_retry_due(part);
 	} else {
-		part->use = NULL;
 		part->why = VHOST_RING_OPENING;
 		queue = true;
 	}
@@ -503,10 +534,11 @@ void vhost_ring_mirror_want(struct vhost_virtqueue *vq, int type,
 		part->why = READ_ONCE(vhost_ring_mirror_on) ?
 			    VHOST_RING_NOWHERE : VHOST_RING_OFF;
 	spin_unlock(&mirror->lock);
+	part_enter(mirror, type, window);
 	if (queue)
 		mmu_mirror_queue_work(mirror->queue, &mirror->work);
 }
-EXPORT_SYMBOL_GPL(vhost_ring_mirror_want);
+EXPORT_SYMBOL_GPL(__vhost_ring_mirror_want);
 
 /*
  * Bytes of log that have a bit for each page of the guest's memory. It can be
@@ -529,8 +561,8 @@ static size_t log_size(struct vhost_virtqueue *vq)
 /* private: the rare half of vhost_ring_mirror_want_log() */
 void __vhost_ring_mirror_want_log(struct vhost_virtqueue *vq, bool logging)
 {
-	vhost_ring_mirror_want(vq, VHOST_RING_LOG, vq->log_base,
-			       logging ? log_size(vq) : 0);
+	__vhost_ring_mirror_want(vq, VHOST_RING_LOG, vq->log_base,
+				 logging ? log_size(vq) : 0);
 }
 EXPORT_SYMBOL_GPL(__vhost_ring_mirror_want_log);
 
@@ -587,6 +619,8 @@ void vhost_ring_missed(struct vhost_virtqueue *vq, int type,
 	enum vhost_ring_why why = part_why(part->use, type, ptr);
 
 	part->skip = VHOST_RING_SKIP;
+	if (type < VHOST_NUM_ADDRS)
+		vq->mirror->hot.size[type] = 0;
 	part->missed = why;
 	WRITE_ONCE(part->fallback[why], part->fallback[why] + 1);
 	if (tracepoint_enabled(vhost_ring_fallback))

@@ -23,9 +23,13 @@
 #ifdef CONFIG_VHOST_RING_MIRROR
 
 #include <linux/bitops.h>
+#include <linux/cache.h>
 #include <linux/list.h>
 #include <linux/mmu_mirror_window.h>
 #include <linux/moduleparam.h>
+#include <linux/nospec.h>
+#include <linux/percpu.h>
+#include <linux/prefetch.h>
 #include <linux/spinlock.h>
 #include <linux/tracepoint-defs.h>
 #include <linux/workqueue.h>
@@ -98,15 +102,42 @@ struct vhost_ring_stats {
 };
 
 /**
- * struct vhost_ring_part - one of a queue's ring parts
- * @use: the window that accesses go through, or NULL. Never one that the work
- *	is about to close: only the holder of vq->mutex changes @want, and sets
- *	@use only while @want is what @window was opened for.
- * @mirrored: accesses through a window
- * @shared: those of them that had no section of their own
+ * struct vhost_ring_hot - all that an access to the ring touches of the mirror
+ * @kaddr: the first byte of each part that lies in one page, while that is
+ *	mapped: a shadow of its window's pointer, cleared with it. Written under
+ *	the window's lock, read in a section; see mmu_mirror_window_shadow().
+ * @cpu: the readers' state in the queue's domain
+ * @size: bytes of each part that accesses find a window for; 0: they do not try
+ * @uaddr: where that part is
+ * @mirrored: accesses through a window; of descriptors those of chains only,
+ *	none of which has a section of its own
+ * @avail_shared: those of the available ring that had no section of their own
+ * @used_shared: those of the used ring
+ *
+ * One line that is read for each access, and one that counts and is read once
+ * in a run of the queue: invalidators write the first, nobody else the second.
+ * All but @kaddr belongs to vq->mutex.
+ */
+struct vhost_ring_hot {
+	void *kaddr[VHOST_NUM_ADDRS];
+	struct mmu_mirror_cpu __percpu *cpu;
+	u32 size[VHOST_NUM_ADDRS];
+	unsigned long uaddr[VHOST_NUM_ADDRS] ____cacheline_aligned;
+	unsigned long mirrored[VHOST_NUM_ADDRS];
+	unsigned long avail_shared;
+	unsigned long used_shared;
+};
+
+/**
+ * struct vhost_ring_part - the rest of what is known of a ring part
+ * @use: the window that accesses go through if &vhost_ring_hot.size says so, or
+ *	NULL. Never one that the work is about to close: only the holder of
+ *	vq->mutex changes @want, and @use is NULL unless @want is what @window was
+ *	opened for.
+ * @mirrored: accesses through a window that &vhost_ring_hot does not count
  * @fallback: accesses through uaccess, by @why or what the window knows
  * @why: why an access finds no window to go through
- * @skip: accesses that are not to look at @use, after a miss
+ * @skip: accesses that are not to look for a window, after a miss
  * @missed: why that missed
  * @want: what a window is wanted on
  * @have: what @window was opened on, or could not be opened on
@@ -124,7 +155,6 @@ struct vhost_ring_stats {
 struct vhost_ring_part {
 	struct mmu_mirror_window *use;
 	unsigned long mirrored;
-	unsigned long shared;
 	unsigned long fallback[VHOST_RING_NUM_WHYS];
 	enum vhost_ring_why why;
 	unsigned int skip;
@@ -154,6 +184,7 @@ struct vhost_ring_entry {
 
 /**
  * struct vhost_ring_mirror - a queue's windows
+ * @hot: what accesses touch
  * @part: its ring parts, and the log
  * @lock: see &struct vhost_ring_part
  * @mm: the owner's, which @queue holds; its memory may go before the mirror does
@@ -167,6 +198,7 @@ struct vhost_ring_entry {
  * @index: the queue's number
  */
 struct vhost_ring_mirror {
+	struct vhost_ring_hot hot ____cacheline_aligned;
 	struct vhost_ring_part part[VHOST_RING_NUM_PARTS];
 	spinlock_t lock; /* innermost, never taken by the invalidator */
 	struct mm_struct *mm;
@@ -183,8 +215,8 @@ struct vhost_ring_mirror {
 extern bool vhost_ring_mirror_on;
 extern const struct kernel_param_ops vhost_ring_mirror_param_ops;
 
-void vhost_ring_mirror_want(struct vhost_virtqueue *vq, int type,
-			    const void __user *uaddr, size_t size);
+void __vhost_ring_mirror_want(struct vhost_virtqueue *vq, int type,
+			      const void __user *uaddr, size_t size);
 void __vhost_ring_mirror_want_log(struct vhost_virtqueue *vq, bool logging);
 void vhost_ring_mirror_cleanup(struct vhost_dev *dev);
 void vhost_ring_missed(struct vhost_virtqueue *vq, int type,
@@ -211,9 +243,42 @@ static inline void vhost_ring_mirror_reset(struct vhost_virtqueue *vq)
 	if (!mirror)
 		return;
 	for (type = 0; type < VHOST_NUM_ADDRS; type++) {
-		mirror->part[type].use = NULL;
+		mirror->hot.size[type] = 0;
+		mirror->part[type].skip = 0;
 		mirror->part[type].why = VHOST_RING_RESET;
 	}
+}
+
+/**
+ * vhost_ring_mirror_want - say where a ring part is
+ * @vq: the queue
+ * @type: the ring part
+ * @uaddr: its first byte, translated; NULL if it is not in one piece
+ * @size: its bytes
+ *
+ * Called before each run of a queue. If a window is open on just that, accesses
+ * use it from now on; else the work is asked to open one, and they use uaccess.
+ * To want the present window again takes back what was asked for meanwhile.
+ *
+ * Context: under vq->mutex, by somebody on the owner's mm. Never waits for an
+ * invalidation.
+ * Cost: two comparisons while nothing changes.
+ */
+static __always_inline void
+vhost_ring_mirror_want(struct vhost_virtqueue *vq, enum vhost_uaddr_type type,
+		       const void __user *uaddr, size_t size)
+{
+	struct vhost_ring_mirror *mirror = vq->mirror;
+
+	if (likely(mirror && READ_ONCE(vhost_ring_mirror_on) &&
+		   mirror->hot.size[type] && mirror->hot.size[type] == size &&
+		   mirror->hot.uaddr[type] == (unsigned long)uaddr)) {
+		/* The first section comes soon, and may be on this CPU. */
+		if (type == VHOST_ADDR_DESC)
+			prefetchw(raw_cpu_ptr(mirror->hot.cpu));
+		return;
+	}
+	__vhost_ring_mirror_want(vq, type, uaddr, size);
 }
 
 /**
@@ -235,16 +300,6 @@ static inline void vhost_ring_mirror_want_log(struct vhost_virtqueue *vq)
 		__vhost_ring_mirror_want_log(vq, logging);
 }
 
-/* The window to go through, or NULL. Under vq->mutex. */
-static __always_inline struct mmu_mirror_window *
-vhost_ring_window(struct vhost_virtqueue *vq, int type)
-{
-	if (!vq->mirror || !READ_ONCE(vhost_ring_mirror_on) ||
-	    unlikely(vq->mirror->part[type].skip))
-		return NULL;
-	return vq->mirror->part[type].use;
-}
-
 static __always_inline unsigned long
 vhost_ring_offset(struct vhost_virtqueue *vq, enum vhost_uaddr_type type,
 		  const void __user *ptr)
@@ -262,6 +317,41 @@ vhost_ring_offset(struct vhost_virtqueue *vq, enum vhost_uaddr_type type,
 
 DECLARE_TRACEPOINT(vhost_ring_fallback);
 
+/*
+ * Is there a window for the object, as far as one can tell without a section?
+ * Under vq->mutex.
+ */
+static __always_inline bool vhost_ring_has(struct vhost_ring_mirror *mirror,
+					   enum vhost_uaddr_type type,
+					   unsigned long offset,
+					   unsigned long size)
+{
+	unsigned long end;
+
+	if (!mirror || !READ_ONCE(vhost_ring_mirror_on))
+		return false;
+	end = mirror->hot.size[type];
+	return likely(offset < end && size <= end - offset);
+}
+
+/*
+ * The kernel address of what vhost_ring_has() has said yes to, inside a section,
+ * or NULL. @fill: ask for a fill then.
+ */
+static __always_inline void *vhost_ring_ptr(struct vhost_ring_mirror *mirror,
+					    enum vhost_uaddr_type type,
+					    unsigned long offset,
+					    unsigned long size, bool fill)
+{
+	void *kaddr = READ_ONCE(mirror->hot.kaddr[type]);
+
+	if (likely(kaddr))
+		return kaddr + array_index_nospec(offset,
+						  mirror->hot.size[type]);
+	return __mmu_mirror_window_ptr(mirror->part[type].use, offset, size,
+				       fill);
+}
+
 /* Count an access without a window. The reader of the counts holds no lock. */
 static __always_inline bool
 vhost_ring_unmirrored(struct vhost_virtqueue *vq, int type,
@@ -276,8 +366,13 @@ vhost_ring_unmirrored(struct vhost_virtqueue *vq, int type,
 	part = &vq->mirror->part[type];
 	why = part->why;
 	if (part->skip) {
-		part->skip--;
 		why = part->missed;
+		part->skip--;
+		if (!part->skip && type < VHOST_NUM_ADDRS)
+			vq->mirror->hot.size[type] = part->use->size;
+	} else if (type < VHOST_NUM_ADDRS && vq->mirror->hot.size[type] &&
+		   READ_ONCE(vhost_ring_mirror_on)) {
+		why = VHOST_RING_OUTSIDE;
 	}
 	count = &part->fallback[why];
 	WRITE_ONCE(*count, *count + 1);
@@ -291,10 +386,13 @@ static __always_inline bool
 vhost_ring_count(struct vhost_virtqueue *vq, int type, const void __user *ptr,
 		 bool mirrored)
 {
-	struct vhost_ring_part *part = &vq->mirror->part[type];
+	struct vhost_ring_mirror *mirror = vq->mirror;
+	unsigned long *count = &mirror->part[type].mirrored;
 
+	if (type == VHOST_ADDR_AVAIL || type == VHOST_ADDR_USED)
+		count = &mirror->hot.mirrored[type];
 	if (likely(mirrored))
-		WRITE_ONCE(part->mirrored, part->mirrored + 1);
+		WRITE_ONCE(*count, *count + 1);
 	else
 		vhost_ring_missed(vq, type, ptr);
 	return mirrored;
@@ -311,24 +409,25 @@ vhost_ring_count(struct vhost_virtqueue *vq, int type, const void __user *ptr,
  * vhost.c's own barriers do that, for uaccess as for this.
  *
  * Context: under vq->mutex.
- * Cost: a section, see mmu_mirror_enter(), and one increment.
+ * Cost: a section, see mmu_mirror_enter_cpu(), and one increment. Of a part that
+ * lies in one page it touches two lines of the mirror, and the readers' state.
  * Return: true if done; false: use uaccess.
  */
 static __always_inline bool
 vhost_ring_get16(struct vhost_virtqueue *vq, enum vhost_uaddr_type type,
 		 __virtio16 *val, const __virtio16 __user *ptr)
 {
-	struct mmu_mirror_window *window = vhost_ring_window(vq, type);
+	struct vhost_ring_mirror *mirror = vq->mirror;
+	unsigned long offset = vhost_ring_offset(vq, type, ptr);
 	const __virtio16 *p;
 
-	if (unlikely(!window))
+	if (unlikely(!vhost_ring_has(mirror, type, offset, sizeof(*p))))
 		return vhost_ring_unmirrored(vq, type, ptr);
-	mmu_mirror_enter(window->domain);
-	p = mmu_mirror_window_ptr(window, vhost_ring_offset(vq, type, ptr),
-				  sizeof(*p));
+	mmu_mirror_enter_cpu(mirror->hot.cpu);
+	p = vhost_ring_ptr(mirror, type, offset, sizeof(*p), true);
 	if (likely(p))
 		*val = READ_ONCE(*p);
-	mmu_mirror_exit(window->domain);
+	mmu_mirror_exit_cpu(mirror->hot.cpu);
 	return vhost_ring_count(vq, type, ptr, p);
 }
 
@@ -346,27 +445,30 @@ vhost_ring_put16(struct vhost_virtqueue *vq, __virtio16 val,
 		 __virtio16 __user *ptr)
 {
 	enum vhost_uaddr_type type = VHOST_ADDR_USED;
-	struct mmu_mirror_window *window = vhost_ring_window(vq, type);
+	struct vhost_ring_mirror *mirror = vq->mirror;
+	unsigned long offset = vhost_ring_offset(vq, type, ptr);
 	__virtio16 *p;
 
-	if (unlikely(!window))
+	if (unlikely(!vhost_ring_has(mirror, type, offset, sizeof(*p))))
 		return vhost_ring_unmirrored(vq, type, ptr);
-	mmu_mirror_enter(window->domain);
-	p = mmu_mirror_window_ptr(window, vhost_ring_offset(vq, type, ptr),
-				  sizeof(*p));
+	mmu_mirror_enter_cpu(mirror->hot.cpu);
+	p = vhost_ring_ptr(mirror, type, offset, sizeof(*p), true);
 	if (likely(p))
 		WRITE_ONCE(*p, val);
-	mmu_mirror_exit(window->domain);
+	mmu_mirror_exit_cpu(mirror->hot.cpu);
 	return vhost_ring_count(vq, type, ptr, p);
 }
 
+/* By words, as it is read afterwards: several fields do not forward to one load. */
 static __always_inline void vhost_ring_copy_desc(struct vring_desc *to,
 						 const struct vring_desc *from)
 {
-	to->addr = READ_ONCE(from->addr);
-	to->len = READ_ONCE(from->len);
-	to->flags = READ_ONCE(from->flags);
-	to->next = READ_ONCE(from->next);
+	const unsigned long *word = (const unsigned long *)from;
+	unsigned long *copy = (unsigned long *)to;
+	int i;
+
+	for (i = 0; i < sizeof(*to) / sizeof(*copy); i++)
+		copy[i] = READ_ONCE(word[i]);
 }
 
 /**
@@ -386,33 +488,36 @@ vhost_ring_get_desc(struct vhost_virtqueue *vq, struct vring_desc *desc,
 		    const void __user *ptr, unsigned int size)
 {
 	enum vhost_uaddr_type type = VHOST_ADDR_DESC;
-	struct mmu_mirror_window *window = vhost_ring_window(vq, type);
+	struct vhost_ring_mirror *mirror = vq->mirror;
+	unsigned long offset = vhost_ring_offset(vq, type, ptr);
 	const struct vring_desc *p;
 
-	if (unlikely(!window || size != sizeof(*desc)))
+	if (unlikely(size != sizeof(*desc) ||
+		     !vhost_ring_has(mirror, type, offset, size)))
 		return vhost_ring_unmirrored(vq, type, ptr);
-	mmu_mirror_enter(window->domain);
-	p = mmu_mirror_window_ptr(window, vhost_ring_offset(vq, type, ptr),
-				  sizeof(*p));
+	mmu_mirror_enter_cpu(mirror->hot.cpu);
+	p = vhost_ring_ptr(mirror, type, offset, sizeof(*p), true);
 	if (likely(p))
 		vhost_ring_copy_desc(desc, p);
-	mmu_mirror_exit(window->domain);
+	mmu_mirror_exit_cpu(mirror->hot.cpu);
 	return vhost_ring_count(vq, type, ptr, p);
 }
 
 /* The chain that begins with descriptor @i, as far as there is room and pages. */
-static __always_inline unsigned int
-vhost_ring_copy_chain(struct vhost_virtqueue *vq,
-		      struct mmu_mirror_window *window, unsigned int i,
+static __always_inline int
+vhost_ring_copy_chain(struct vhost_virtqueue *vq, unsigned int i,
 		      struct vring_desc *chain)
 {
-	unsigned int n = 0;
+	struct vhost_ring_mirror *mirror = vq->mirror;
+	int n = 0;
 
 	while (i < vq->num) {
-		const struct vring_desc *p =
-			mmu_mirror_window_peek(window, i * sizeof(*p),
-					       sizeof(*p));
+		const struct vring_desc *p = NULL;
 
+		if (likely(vhost_ring_has(mirror, VHOST_ADDR_DESC,
+					  i * sizeof(*p), sizeof(*p))))
+			p = vhost_ring_ptr(mirror, VHOST_ADDR_DESC,
+					   i * sizeof(*p), sizeof(*p), false);
 		if (unlikely(!p))
 			break;
 		vhost_ring_copy_desc(&chain[n], p);
@@ -425,56 +530,82 @@ vhost_ring_copy_chain(struct vhost_virtqueue *vq,
 	return n;
 }
 
+/* A field of the available ring, which is in one page with the others, or not. */
+static __always_inline bool
+vhost_ring_peek_avail(struct vhost_ring_mirror *mirror, unsigned long offset,
+		      __virtio16 *val)
+{
+	const __virtio16 *p = vhost_ring_ptr(mirror, VHOST_ADDR_AVAIL, offset,
+					     sizeof(*p), false);
+
+	if (likely(p))
+		*val = READ_ONCE(*p);
+	return p;
+}
+
 /**
- * vhost_ring_get_chain - read the next head and its descriptors
- * @vq: the queue, in whose available ring there is something new
+ * vhost_ring_get_chain - read the available index, a head and its descriptors
+ * @vq: the queue
  * @head: where to put the head
  * @chain: where to put up to %VHOST_RING_CHAIN descriptors, each the one that
  *	the one before names
  *
- * One section for what would take one each. It finds them in windows or is as if
- * it had not been called: an access that falls back does so alone, and is counted
- * and asks for a fill then. The section is as long as the constant says, whatever
- * the guest writes, and nothing of vhost.c's runs in it.
+ * One section for what would take one each: the index if vhost knows of nothing
+ * new, and then the head and its descriptors. It finds them in windows or is as
+ * if it had not been called: an access that falls back, or an index that vhost
+ * has to complain about, is read again alone, and is counted and asks for a fill
+ * then. The section is as long as the constant says, whatever the guest writes,
+ * and nothing of vhost.c's runs in it.
  *
  * Context: under vq->mutex.
  * Cost: a section, and three additions.
- * Return: descriptors read; 0: read the head and each of them alone.
+ * Return: descriptors read; -1: the ring is empty; 0: read the index, the head
+ * and each descriptor alone.
  */
-static __always_inline unsigned int
-vhost_ring_get_chain(struct vhost_virtqueue *vq, __virtio16 *head,
-		     struct vring_desc *chain)
+static __always_inline int vhost_ring_get_chain(struct vhost_virtqueue *vq,
+						__virtio16 *head,
+						struct vring_desc *chain)
 {
-	struct mmu_mirror_window *avail =
-		vhost_ring_window(vq, VHOST_ADDR_AVAIL);
-	struct mmu_mirror_window *desc = vhost_ring_window(vq, VHOST_ADDR_DESC);
+	struct vhost_ring_mirror *mirror = vq->mirror;
+	bool look = vq->avail_idx == vq->last_avail_idx;
 	unsigned int slot = vq->last_avail_idx & (vq->num - 1);
-	struct vhost_ring_part *part;
-	const __virtio16 *p;
-	unsigned int n = 0;
+	unsigned long offset = offsetof(struct vring_avail, ring[slot]);
+	u16 avail_idx = vq->avail_idx;
+	__virtio16 idx;
+	int n = 0;
 
-	if (unlikely(!avail || !desc))
+	/* The index comes before the slots. */
+	if (unlikely(!vhost_ring_has(mirror, VHOST_ADDR_AVAIL, offset,
+				     sizeof(*head))))
 		return 0;
-	/* The windows of a queue have one domain. */
-	mmu_mirror_enter(avail->domain);
-	p = mmu_mirror_window_peek(avail, offsetof(struct vring_avail,
-						   ring[slot]), sizeof(*p));
-	if (likely(p)) {
-		*head = READ_ONCE(*p);
-		n = vhost_ring_copy_chain(vq, desc, vhost16_to_cpu(vq, *head),
-					  chain);
+	mmu_mirror_enter_cpu(mirror->hot.cpu);
+	if (look) {
+		if (!vhost_ring_peek_avail(mirror,
+					   offsetof(struct vring_avail, idx),
+					   &idx))
+			goto out;
+		avail_idx = vhost16_to_cpu(vq, idx);
+		/* As in vhost_get_avail_idx(), for which this is done. */
+		smp_rmb();
 	}
-	mmu_mirror_exit(avail->domain);
+	if (avail_idx == vq->last_avail_idx)
+		n = -1;
+	else if ((u16)(avail_idx - vq->last_avail_idx) <= vq->num &&
+		 vhost_ring_peek_avail(mirror, offset, head))
+		n = vhost_ring_copy_chain(vq, vhost16_to_cpu(vq, *head), chain);
+out:
+	mmu_mirror_exit_cpu(mirror->hot.cpu);
 	if (unlikely(!n))
 		return 0;
 
-	part = vq->mirror->part;
-	WRITE_ONCE(part[VHOST_ADDR_AVAIL].mirrored,
-		   part[VHOST_ADDR_AVAIL].mirrored + 1);
-	WRITE_ONCE(part[VHOST_ADDR_DESC].mirrored,
-		   part[VHOST_ADDR_DESC].mirrored + n);
-	WRITE_ONCE(part[VHOST_ADDR_DESC].shared,
-		   part[VHOST_ADDR_DESC].shared + n);
+	vq->avail_idx = avail_idx;
+	WRITE_ONCE(mirror->hot.mirrored[VHOST_ADDR_AVAIL],
+		   mirror->hot.mirrored[VHOST_ADDR_AVAIL] + look + (n > 0));
+	if (n < 0)
+		return n;
+	WRITE_ONCE(mirror->hot.avail_shared, mirror->hot.avail_shared + look);
+	WRITE_ONCE(mirror->hot.mirrored[VHOST_ADDR_DESC],
+		   mirror->hot.mirrored[VHOST_ADDR_DESC] + n);
 	return n;
 }
 
@@ -498,18 +629,20 @@ vhost_ring_put_used(struct vhost_virtqueue *vq, const void __user *ptr,
 		    const void *from, unsigned int size)
 {
 	enum vhost_uaddr_type type = VHOST_ADDR_USED;
-	struct mmu_mirror_window *window = vhost_ring_window(vq, type);
+	struct vhost_ring_mirror *mirror = vq->mirror;
 	unsigned long offset = vhost_ring_offset(vq, type, ptr);
 	const u32 *half = from;
 
-	if (unlikely(!window || size % sizeof(*half)))
+	if (unlikely(size % sizeof(*half) ||
+		     !vhost_ring_has(mirror, type, offset, size)))
 		return vhost_ring_unmirrored(vq, type, ptr);
-	mmu_mirror_enter(window->domain);
+	mmu_mirror_enter_cpu(mirror->hot.cpu);
 	while (size) {
 		unsigned int room = PAGE_SIZE -
-				    offset_in_page(window->uaddr + offset);
+				    offset_in_page(mirror->hot.uaddr[type] +
+						   offset);
 		unsigned int n = min(size, room);
-		u32 *p = mmu_mirror_window_ptr(window, offset, n);
+		u32 *p = vhost_ring_ptr(mirror, type, offset, n, true);
 
 		if (unlikely(!p))
 			break;
@@ -518,8 +651,65 @@ vhost_ring_put_used(struct vhost_virtqueue *vq, const void __user *ptr,
 		for (; n; n -= sizeof(*half))
 			WRITE_ONCE(*p++, *half++);
 	}
-	mmu_mirror_exit(window->domain);
+	mmu_mirror_exit_cpu(mirror->hot.cpu);
 	return vhost_ring_count(vq, type, ptr, !size);
+}
+
+/**
+ * vhost_ring_add_used - write used elements, and the index after them
+ * @vq: the queue
+ * @heads: the elements
+ * @count: how many
+ *
+ * What vhost_add_used_n() does with one section: all of it, or nothing.
+ *
+ * Context: under vq->mutex.
+ * Return: true if done; false: the ring wraps among them, or is logged, or they
+ * are not in one page of a window.
+ */
+static __always_inline bool
+vhost_ring_add_used(struct vhost_virtqueue *vq,
+		    const struct vring_used_elem *heads, unsigned int count)
+{
+	struct vhost_ring_mirror *mirror = vq->mirror;
+	unsigned int start = vq->last_used_idx & (vq->num - 1);
+	unsigned long offset = offsetof(struct vring_used, ring[start]);
+	u16 old = vq->last_used_idx, new = old + count;
+	const u32 *half = (const u32 *)heads;
+	__virtio16 *idx;
+	u32 *p;
+
+	if (unlikely(vq->log_used || count > vq->num - start) ||
+	    unlikely(!vhost_ring_has(mirror, VHOST_ADDR_USED, offset,
+				     count * sizeof(*heads))))
+		return false;
+	mmu_mirror_enter_cpu(mirror->hot.cpu);
+	p = vhost_ring_ptr(mirror, VHOST_ADDR_USED, offset,
+			   count * sizeof(*heads), false);
+	idx = vhost_ring_ptr(mirror, VHOST_ADDR_USED,
+			     offsetof(struct vring_used, idx), sizeof(*idx),
+			     false);
+	if (likely(p && idx)) {
+		unsigned int i;
+
+		for (i = 0; i < 2 * count; i++)
+			WRITE_ONCE(*p++, *half++);
+		/* The elements before the index, as vhost_add_used_n() does. */
+		smp_wmb();
+		WRITE_ONCE(*idx, cpu_to_vhost16(vq, new));
+	}
+	mmu_mirror_exit_cpu(mirror->hot.cpu);
+	if (unlikely(!p || !idx))
+		return false;
+
+	vq->last_used_idx = new;
+	/* See __vhost_add_used_n(). */
+	if (unlikely((u16)(new - vq->signalled_used) < (u16)(new - old)))
+		vq->signalled_used_valid = false;
+	WRITE_ONCE(mirror->hot.mirrored[VHOST_ADDR_USED],
+		   mirror->hot.mirrored[VHOST_ADDR_USED] + 2);
+	WRITE_ONCE(mirror->hot.used_shared, mirror->hot.used_shared + 1);
+	return true;
 }
 
 /**
@@ -541,10 +731,13 @@ vhost_ring_put_used(struct vhost_virtqueue *vq, const void __user *ptr,
 static __always_inline bool
 vhost_ring_set_bit(struct vhost_virtqueue *vq, int nr, const void __user *ptr)
 {
-	struct mmu_mirror_window *window =
-		vhost_ring_window(vq, VHOST_RING_LOG);
+	struct vhost_ring_mirror *mirror = vq->mirror;
+	struct mmu_mirror_window *window = NULL;
 	void *p;
 
+	if (mirror && READ_ONCE(vhost_ring_mirror_on) &&
+	    !mirror->part[VHOST_RING_LOG].skip)
+		window = mirror->part[VHOST_RING_LOG].use;
 	if (unlikely(!window))
 		return vhost_ring_unmirrored(vq, VHOST_RING_LOG, ptr);
 	mmu_mirror_enter(window->domain);
@@ -603,11 +796,18 @@ static inline bool vhost_ring_get_desc(struct vhost_virtqueue *vq,
 	return false;
 }
 
-static inline unsigned int vhost_ring_get_chain(struct vhost_virtqueue *vq,
-						__virtio16 *head,
-						struct vring_desc *chain)
+static inline int vhost_ring_get_chain(struct vhost_virtqueue *vq,
+				       __virtio16 *head,
+				       struct vring_desc *chain)
 {
 	return 0;
+}
+
+static inline bool vhost_ring_add_used(struct vhost_virtqueue *vq,
+				       const struct vring_used_elem *heads,
+				       unsigned int count)
+{
+	return false;
 }
 
 static inline bool vhost_ring_put_used(struct vhost_virtqueue *vq,

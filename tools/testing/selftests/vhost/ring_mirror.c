@@ -375,18 +375,18 @@ TEST_F_TIMEOUT(plain, event_index_is_mirrored, TIMEOUT)
 	}
 }
 
-/* What has become of the descriptors of a packet of @n. */
+/* What has become of the accesses to a part for a packet of @n descriptors. */
 static void send_chain(struct __test_metadata *_metadata, struct client *c,
-		       unsigned int n, struct stats *stats)
+		       unsigned int n, int part, struct stats *stats)
 {
 	struct stats before;
 
 	ASSERT_EQ(0, client_settle(c));
-	ASSERT_EQ(0, stats_read(&before, getpid(), TX, DESC));
+	ASSERT_EQ(0, stats_read(&before, getpid(), TX, part));
 	ASSERT_EQ(0, client_send_chain(c, n));
 	ASSERT_EQ(0, client_sent(c, 1));
 	ASSERT_EQ(0, client_settle(c));
-	ASSERT_EQ(0, stats_read(stats, getpid(), TX, DESC));
+	ASSERT_EQ(0, stats_read(stats, getpid(), TX, part));
 	stats->mirrored -= before.mirrored;
 	stats->shared -= before.shared;
 	stats->fallback -= before.fallback;
@@ -401,11 +401,16 @@ TEST_F_TIMEOUT(plain, chain_takes_one_section, TIMEOUT)
 	ASSERT_EQ(0, client_open(c, &config));
 	ASSERT_EQ(0, client_warm_up(c));
 	for (unsigned int n = 1; n <= 2 * CHAIN; n++) {
-		send_chain(_metadata, c, n, &stats);
+		send_chain(_metadata, c, n, DESC, &stats);
 		EXPECT_EQ(n, stats.mirrored);
 		EXPECT_EQ(n < CHAIN ? n : CHAIN, stats.shared);
 		EXPECT_EQ(0, stats.fallback);
 	}
+	/* The available index with the head, the used one with its element. */
+	send_chain(_metadata, c, 1, AVAIL, &stats);
+	EXPECT_LE(1, stats.shared);
+	send_chain(_metadata, c, 1, USED, &stats);
+	EXPECT_LE(1, stats.shared);
 }
 
 /* A descriptor of the chain is in a page that has no pointer. */
@@ -426,7 +431,7 @@ TEST_F_TIMEOUT(plain, chain_with_a_hole, TIMEOUT)
 		slot = c->queue[TX].avail_idx + hole * client_stride(c);
 		page = (uintptr_t)&desc[slot % c->num] & ~(PAGE - 1);
 		ASSERT_EQ(0, replace_pages((void *)page, PAGE));
-		send_chain(_metadata, c, CHAIN, &stats);
+		send_chain(_metadata, c, CHAIN, DESC, &stats);
 		EXPECT_LE(1, stats.fallback);
 		EXPECT_EQ(CHAIN, stats.mirrored + stats.fallback);
 		EXPECT_EQ(hole, stats.shared);
