@@ -27,6 +27,12 @@
 #define __counted_by(member)
 #endif
 #define EXPORT_SYMBOL_GPL(symbol)
+#ifndef ____cacheline_aligned
+#define ____cacheline_aligned	__attribute__((aligned(64)))
+#endif
+#define ____cacheline_aligned_in_smp	____cacheline_aligned
+#define DECLARE_TRACEPOINT(name)	extern const int unused_##name
+#define tracepoint_enabled(name)	0
 
 /*
  * Preemption. As on x86, the count has a bit that is clear if somebody wants
@@ -53,17 +59,27 @@ static __always_inline void preempt_enable(void)
 #endif
 
 /* Per-CPU data: an array, whose index the kernel keeps up to date for us. */
+#ifndef PERCPU_STRIDE
 #define PERCPU_STRIDE		256
+#endif
 #define __percpu
+#define prefetchw(p)		__builtin_prefetch(p, 1)
+#define raw_cpu_ptr(ptr)	this_cpu_ptr(ptr)
 #define this_cpu_ptr(ptr) \
 	((typeof(ptr))((char *)(ptr) + smp_processor_id() * PERCPU_STRIDE))
 
+/* valgrind has no restartable sequences: then it is a variable. */
+#ifdef CPU_VARIABLE
+extern __thread unsigned int CPU_VARIABLE;
+#define smp_processor_id()	CPU_VARIABLE
+#else
 static __always_inline unsigned int smp_processor_id(void)
 {
 	struct rseq *rseq = __builtin_thread_pointer() + __rseq_offset;
 
 	return READ_ONCE(rseq->cpu_id);
 }
+#endif
 
 #define MAX_CPUS			4096
 
@@ -95,8 +111,9 @@ struct mm_struct;
 struct mmu_notifier_range;
 struct page;
 
+/* As large as without debugging. */
 struct mutex {
-	int unused;
+	long unused[4];
 };
 
 struct work_struct {
