@@ -746,7 +746,7 @@ static void window_install(struct mmu_mirror_window *window,
 		window_mark(window, index, true);
 		return;
 	}
-	/* What is there is current: mmu_mirror_window_populate() was first. */
+	/* A pointer is current: mmu_mirror_window_populate() was first. */
 	if (*window_slot(window, index))
 		return;
 	if (window->writable)

@@ -550,12 +550,12 @@ vhost_ring_peek_avail(struct vhost_ring_mirror *mirror, unsigned long offset,
  * @chain: where to put up to %VHOST_RING_CHAIN descriptors, each the one that
  *	the one before names
  *
- * One section for what would take one each: the index if vhost knows of nothing
- * new, and then the head and its descriptors. It finds them in windows or is as
- * if it had not been called: an access that falls back, or an index that vhost
- * has to complain about, is read again alone, and is counted and asks for a fill
- * then. The section is as long as the constant says, whatever the guest writes,
- * and nothing of vhost.c's runs in it.
+ * One section in place of one for each access: the index if vhost knows of nothing
+ * new, and then the head and its descriptors. Returns 0, without side effects,
+ * unless the pages of all but the later descriptors are mapped, and the index is
+ * one that vhost accepts: the caller then makes each access alone, which counts it
+ * and asks for a fill. The constant bounds the section whatever the guest writes,
+ * and no code of vhost.c runs in it.
  *
  * Context: under vq->mutex.
  * Cost: a section, and three additions.
