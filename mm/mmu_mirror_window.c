@@ -582,6 +582,22 @@ static unsigned long drop_pointers(void **kaddr, unsigned long first,
 }
 
 /*
+ * Count what was dropped, before the lock is let go: whoever finds the pointers
+ * cleared then waits as well. A release, after the pointers: the windows of a
+ * domain have different locks, and a wait that reads the number must not cover a
+ * drop that is not complete.
+ */
+static void window_dropped(struct mmu_mirror_window *window,
+			   unsigned long dropped)
+{
+	if (dropped) {
+		atomic_long_inc_return_release(&window->domain->dropped);
+		WRITE_ONCE(window->dropped_pages,
+			   window->dropped_pages + dropped);
+	}
+}
+
+/*
  * The same of a large window, without what was never mapped. The lock is let go
  * after each chunk: who has the sequence of before installs nothing any more, and
  * of after, nobody has it.
@@ -602,10 +618,11 @@ static unsigned long window_drop_far(struct mmu_mirror_window *window,
 			dropped = drop_pointers(chunk->kaddr, first - base,
 						end - base);
 			chunk->mapped -= dropped;
-			WRITE_ONCE(window->dropped_pages,
-				   window->dropped_pages + dropped);
+			window_dropped(window, dropped);
 			total += dropped;
 			mmu_range_mirror_unlock(&window->mirror);
+			mmu_range_mirror_inject(MMU_RANGE_MIRROR_PAUSED,
+						&window->mirror);
 			mmu_range_mirror_lock(&window->mirror);
 		}
 		first = end + 1;
@@ -626,22 +643,12 @@ static unsigned long window_drop(struct mmu_mirror_window *window,
 	mmu_range_mirror_assert_held(&window->mirror);
 	if (!window_any_mapped(window))
 		return 0;
-	if (window_is_sparse(window)) {
-		dropped = window_drop_far(window, first, last);
-	} else {
-		dropped = drop_pointers(&window->kaddr[0], first, last);
-		WRITE_ONCE(window->dropped_pages,
-			   window->dropped_pages + dropped);
-	}
-	if (dropped) {
+	if (window_is_sparse(window))
+		return window_drop_far(window, first, last);
+	dropped = drop_pointers(&window->kaddr[0], first, last);
+	if (dropped)
 		window_set_shadow(window, NULL);
-		/*
-		 * A release, after the pointers: the windows of a domain have
-		 * different locks, and a wait that reads the number must not
-		 * cover a drop that is not complete.
-		 */
-		atomic_long_inc_return_release(&window->domain->dropped);
-	}
+	window_dropped(window, dropped);
 	return dropped;
 }
 

@@ -20,6 +20,8 @@ struct mmu_range_mirror;
  * @MMU_RANGE_MIRROR_CLOSED: window emptied and drained, notifier not removed
  * @MMU_RANGE_MIRROR_SUBSCRIBED: a new mirror has its notifiers for the TLB and
  *	for young, not yet the one for its range
+ * @MMU_RANGE_MIRROR_PAUSED: a large window has dropped a part, and let go of its
+ *	lock before the next
  * @MMU_RANGE_MIRROR_NR_POINTS: how many there are
  *
  * The function may sleep at all of them, but for an invalidation that must not
@@ -33,6 +35,7 @@ enum mmu_range_mirror_point {
 	MMU_RANGE_MIRROR_SNAPSHOT,
 	MMU_RANGE_MIRROR_CLOSED,
 	MMU_RANGE_MIRROR_SUBSCRIBED,
+	MMU_RANGE_MIRROR_PAUSED,
 	MMU_RANGE_MIRROR_NR_POINTS,
 };
 

@@ -30,6 +30,7 @@ static struct {
 	void (*call)(void *arg);
 	void *arg;
 	int calls;
+	int uncounted;
 } inject;
 
 static void inject_hook(enum mmu_range_mirror_point point,
@@ -1326,6 +1327,41 @@ static void window_fills_where_it_is_used(struct kunit *test)
 	mmu_mirror_domain_destroy(domain);
 }
 
+static void look_for_uncounted(void *arg)
+{
+	struct mmu_mirror_domain *domain = arg;
+	long dropped = atomic_long_read(&domain->dropped);
+
+	/* Another invalidation, here, would return at once. */
+	if (dropped - atomic_long_read(&domain->drained) <= 0)
+		inject.uncounted++;
+}
+
+/* When a large window lets go of its lock, what it dropped has been counted. */
+static void large_window_counts_its_drops(struct kunit *test)
+{
+	unsigned long size = 3 * MMU_MIRROR_CHUNK * PAGE_SIZE;
+	struct mmu_mirror_domain *domain = mmu_mirror_domain_alloc();
+	struct mmu_mirror_window *window;
+	unsigned long addr;
+
+	addr = kunit_vm_mmap(test, NULL, 0, size, PROT_READ | PROT_WRITE,
+			     MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)addr));
+	KUNIT_ASSERT_NOT_NULL(test, domain);
+	window = mmu_mirror_window_open(domain, current->mm, addr, size, true);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(window));
+	KUNIT_EXPECT_EQ(test, 0, mmu_mirror_window_populate(window));
+	inject.uncounted = 0;
+	inject_call(MMU_RANGE_MIRROR_PAUSED, look_for_uncounted, domain);
+	invalidate(addr, addr + size);
+	mmu_range_mirror_set_injection(NULL);
+	KUNIT_EXPECT_EQ(test, 3, inject.calls);
+	KUNIT_EXPECT_EQ(test, 0, inject.uncounted);
+	mmu_mirror_window_close(window);
+	mmu_mirror_domain_destroy(domain);
+}
+
 /* Fills for what is not there, which follow each other at once, rest longer. */
 static void window_backs_off(struct kunit *test)
 {
@@ -2143,6 +2179,7 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(window_fills_of_others_go_on),
 	KUNIT_CASE(window_counts_unknown_events),
 	KUNIT_CASE(window_fills_where_it_is_used),
+	KUNIT_CASE(large_window_counts_its_drops),
 	KUNIT_CASE(sections_count_the_outermost),
 	KUNIT_CASE(invalidate_waits_for_new_reader),
 	KUNIT_CASE(invalidate_waits_for_known_reader),
