@@ -633,8 +633,12 @@ static int test_install(struct mmu_range_mirror *mirror, unsigned long addr,
 {
 	struct test_range *range = to_range(mirror);
 	struct mmu_mirror_extent **spare = ctx;
+	int ret;
 
-	mmu_mirror_extents_map(&range->extents, addr, addr + PAGE_SIZE, spare);
+	ret = mmu_mirror_extents_map(&range->extents, addr, addr + PAGE_SIZE,
+				     spare);
+	if (ret)
+		return ret;
 	WRITE_ONCE(range->table[test_index(range, addr)], page);
 	return 0;
 }

@@ -52,10 +52,12 @@ static void extent_remove(struct mmu_mirror_extents *extents,
  * Context: under the mirror's lock.
  * Cost: O(log n), and as much again for each extent that becomes part of
  * another.
+ * Return: 0; -ENOMEM if a spare was needed and *@spare is NULL: nothing has
+ * changed. One that has been used has to be replaced outside the lock.
  */
-void mmu_mirror_extents_map(struct mmu_mirror_extents *extents,
-			    unsigned long start, unsigned long end,
-			    struct mmu_mirror_extent **spare)
+int mmu_mirror_extents_map(struct mmu_mirror_extents *extents,
+			   unsigned long start, unsigned long end,
+			   struct mmu_mirror_extent **spare)
 {
 	struct mmu_mirror_extent *extent = NULL, *next;
 	unsigned long last = end - 1;
@@ -70,10 +72,13 @@ void mmu_mirror_extents_map(struct mmu_mirror_extents *extents,
 	}
 	if (!extent) {
 		extent = *spare;
+		if (!extent)
+			return -ENOMEM;
 		*spare = NULL;
 	}
 	extent_insert(extents, extent, start, last);
 	extents->nr_mapped++;
+	return 0;
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_extents_map);
 

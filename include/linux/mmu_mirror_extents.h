@@ -40,9 +40,9 @@ struct mmu_mirror_extents {
 	unsigned long nr_lost;
 };
 
-void mmu_mirror_extents_map(struct mmu_mirror_extents *extents,
-			    unsigned long start, unsigned long end,
-			    struct mmu_mirror_extent **spare);
+int mmu_mirror_extents_map(struct mmu_mirror_extents *extents,
+			   unsigned long start, unsigned long end,
+			   struct mmu_mirror_extent **spare);
 unsigned long mmu_mirror_extents_unmap(struct mmu_mirror_extents *extents,
 				       unsigned long start, unsigned long end,
 				       void (*drop)(unsigned long start,

@@ -1487,8 +1487,16 @@ static void extents_map_merges(struct kunit *test)
 	mmu_mirror_extents_map(&model->extents, 40 * PAGE_SIZE, 41 * PAGE_SIZE,
 			       &spare);
 	KUNIT_EXPECT_NULL(test, spare);
-	mmu_mirror_extent_free(spare);
 	KUNIT_EXPECT_EQ(test, 2, model->extents.nr);
+	/* There is none any more: only what becomes part of another is mapped. */
+	KUNIT_EXPECT_EQ(test, -ENOMEM,
+			mmu_mirror_extents_map(&model->extents, 50 * PAGE_SIZE,
+					       51 * PAGE_SIZE, &spare));
+	KUNIT_EXPECT_EQ(test, 0,
+			mmu_mirror_extents_map(&model->extents, 41 * PAGE_SIZE,
+					       42 * PAGE_SIZE, &spare));
+	KUNIT_EXPECT_EQ(test, 2, model->extents.nr);
+	KUNIT_EXPECT_EQ(test, 12, model->extents.nr_mapped);
 }
 
 static void extents_unmap_cuts(struct kunit *test)
