@@ -12,6 +12,7 @@
 #include <linux/atomic.h>
 #include <linux/build_bug.h>
 #include <linux/compat.h>
+#include <linux/completion.h>
 #include <linux/delay.h>
 #include <linux/fs.h>
 #include <linux/highmem.h>
@@ -44,6 +45,8 @@ static_assert(TEST_MIRROR_NR_EVENTS == MMU_MIRROR_NR_EVENTS);
 static_assert((int)TEST_MIRROR_MIGRATE == (int)MMU_NOTIFY_MIGRATE);
 static_assert((int)TEST_MIRROR_NR_POINTS == (int)MMU_RANGE_MIRROR_NR_POINTS);
 static_assert((int)TEST_MIRROR_CLOSED == (int)MMU_RANGE_MIRROR_CLOSED);
+static_assert((int)TEST_MIRROR_FOR_WRITING == (int)MMU_MIRROR_FOR_WRITING);
+static_assert((int)TEST_MIRROR_OR_READ == (int)MMU_MIRROR_OR_READ);
 
 /**
  * struct test_mirror - a mirrored range
@@ -382,6 +385,90 @@ static long test_ioctl_populate(struct test_mirror *tm, void __user *uarg)
 					 arg.length >> PAGE_SHIFT,
 					 tm->writable ? FOLL_WRITE : 0,
 					 test_install, NULL);
+}
+
+/* A lookup by a worker, as drivers do it. */
+struct test_lookup {
+	struct work_struct work;
+	struct completion done;
+	struct test_mirror *tm;
+	struct test_mirror_lookup *arg;
+	struct mmu_mirror_span span;
+	int ret;
+};
+
+static void test_lookup_install(struct test_lookup *lookup)
+{
+	struct test_mirror *tm = lookup->tm;
+	struct mmu_mirror_span *span = &lookup->span;
+	unsigned long i;
+
+	for (i = 0; i < span->npages; i++) {
+		unsigned long pfn = span->pfns[i];
+
+		if (!(pfn & HMM_PFN_VALID) ||
+		    (tm->writable && !(pfn & HMM_PFN_WRITE)))
+			continue;
+		tm->pages[test_index(tm, span->start + i * PAGE_SIZE)] =
+			hmm_pfn_to_page(pfn);
+		tm->installed++;
+		lookup->arg->huge += hmm_pfn_to_map_order(pfn) > 0;
+	}
+}
+
+static void test_lookup_work(struct work_struct *work)
+{
+	struct test_lookup *lookup = container_of(work, struct test_lookup, work);
+	struct mmu_range_mirror *mirror = &lookup->tm->mirror;
+	struct mmu_mirror_lookup what = {
+		.spans = &lookup->span,
+		.nr_spans = 1,
+		.flags = lookup->arg->flags,
+	};
+
+	lookup->ret = mmu_range_mirror_lookup(mirror, &what);
+	if (!lookup->ret) {
+		test_lookup_install(lookup);
+		mmu_range_mirror_unlock(mirror);
+	}
+	lookup->arg->done = what.done;
+	complete(&lookup->done);
+}
+
+static long test_ioctl_lookup(struct test_mirror *tm, void __user *uarg)
+{
+	struct test_mirror_lookup arg;
+	struct test_lookup lookup = { .tm = tm, .arg = &arg };
+
+	if (copy_from_user(&arg, uarg, sizeof(arg)))
+		return -EFAULT;
+	if (arg.reserved || !PAGE_ALIGNED(arg.length) ||
+	    !test_representable(arg.start, arg.length))
+		return -EINVAL;
+	if (test_is_window(tm))
+		return -EOPNOTSUPP;
+	lookup.span.start = arg.start;
+	lookup.span.npages = arg.length >> PAGE_SHIFT;
+	if (lookup.span.npages > TEST_MIRROR_LOOKUP_MAX)
+		return -E2BIG;
+	lookup.span.pfns = kvcalloc(TEST_MIRROR_LOOKUP_MAX,
+				    sizeof(*lookup.span.pfns),
+				    GFP_KERNEL_ACCOUNT);
+	if (!lookup.span.pfns)
+		return -ENOMEM;
+	arg.huge = 0;
+	init_completion(&lookup.done);
+	INIT_WORK_ONSTACK(&lookup.work, test_lookup_work);
+	queue_work(system_long_wq, &lookup.work);
+	/* Whoever should answer the worker's fault may be this very process. */
+	if (wait_for_completion_killable(&lookup.done))
+		mmu_range_mirror_cancel(&tm->mirror);
+	flush_work(&lookup.work);
+	destroy_work_on_stack(&lookup.work);
+	kvfree(lookup.span.pfns);
+	if (copy_to_user(uarg, &arg, sizeof(arg)))
+		return -EFAULT;
+	return lookup.ret;
 }
 
 /* Reading and writing through the mirror, never beyond a page. */
@@ -905,6 +992,8 @@ static long test_ioctl_mirror(struct test_mirror *tm, unsigned int cmd,
 	switch (cmd) {
 	case TEST_MIRROR_IOC_POPULATE:
 		return tm ? test_ioctl_populate(tm, uarg) : -ENXIO;
+	case TEST_MIRROR_IOC_LOOKUP:
+		return tm ? test_ioctl_lookup(tm, uarg) : -ENXIO;
 	case TEST_MIRROR_IOC_READ:
 		return tm ? test_ioctl_io(tm, uarg, false) : -ENXIO;
 	case TEST_MIRROR_IOC_WRITE:

@@ -161,6 +161,30 @@ struct test_mirror_inject {
 	__u32 reserved;
 };
 
+/*
+ * Make entries of [start, start + length) as mmu_range_mirror_lookup() with these
+ * flags says, in a work, which has no address space. done pages were found, huge
+ * of them mapped by an entry for several. For tables only (-EOPNOTSUPP); an entry
+ * of a writable mirror is for writing. A signal that kills the caller ends it.
+ */
+#define TEST_MIRROR_LOOKUP_MAX	512U
+struct test_mirror_lookup {
+	__u64 start;
+	__u64 length;
+	__u32 flags;
+	__u32 reserved;
+	__u64 done;
+	__u64 huge;
+};
+
+/* The kernel's enum mmu_mirror_lookup_flags. */
+#define TEST_MIRROR_FAULT	0x1U
+#define TEST_MIRROR_WRITABLE	0x2U
+#define TEST_MIRROR_FAULT_WRITE	0x4U
+#define TEST_MIRROR_OR_READ	0x8U
+#define TEST_MIRROR_FOR_WRITING	(TEST_MIRROR_FAULT | TEST_MIRROR_WRITABLE | \
+				 TEST_MIRROR_FAULT_WRITE)
+
 #define TEST_MIRROR_IOC_OPEN	_IOW('Y', 0x00, struct test_mirror_open)
 #define TEST_MIRROR_IOC_CLOSE	_IO('Y', 0x01)
 /*
@@ -178,6 +202,7 @@ struct test_mirror_inject {
 #define TEST_MIRROR_IOC_HOLDING	_IO('Y', 0x0b)
 /* Return how many entries there are. Unlike a read, it asks for no fill. */
 #define TEST_MIRROR_IOC_MAPPED	_IOW('Y', 0x0c, struct test_mirror_range)
+#define TEST_MIRROR_IOC_LOOKUP	_IOWR('Y', 0x0d, struct test_mirror_lookup)
 /* Ask for a fill of the window. */
 #define TEST_MIRROR_IOC_PREFETCH _IO('Y', 0x08)
 /* The same, and wait until one that began since has ended, or -ETIMEDOUT. */

@@ -9,6 +9,7 @@
 #include <kunit/static_stub.h>
 #include <kunit/visibility.h>
 #include <linux/debugfs.h>
+#include <linux/hmm.h>
 #include <linux/init.h>
 #include <linux/ktime.h>
 #include <linux/mmu_range_mirror.h>
@@ -94,9 +95,10 @@ static bool mirror_drop(struct mmu_range_mirror *mirror,
 	}
 
 	mmu_range_mirror_inject(MMU_RANGE_MIRROR_NOTIFIED, mirror);
-	if (blockable || !mirror->lock.mutex) {
+	if (blockable || mirror->lock.spin) {
 		mmu_range_mirror_lock(mirror);
-	} else if (mutex_trylock(mirror->lock.mutex)) {
+	} else if (mirror->lock.mutex ? mutex_trylock(mirror->lock.mutex) :
+		   down_write_trylock(mirror->lock.rwsem)) {
 		__acquire(mirror);
 	} else {
 		trace_mmu_mirror_invalidate(mirror, range, true);
@@ -498,6 +500,8 @@ static void mirror_prime_lockdep(struct mmu_range_mirror *mirror)
 	fs_reclaim_acquire(GFP_KERNEL);
 	if (mirror->lock.mutex)
 		might_lock(mirror->lock.mutex);
+	else if (mirror->lock.rwsem)
+		might_lock(mirror->lock.rwsem);
 	else
 		might_lock(mirror->lock.spin);
 	fs_reclaim_release(GFP_KERNEL);
@@ -506,12 +510,13 @@ static void mirror_prime_lockdep(struct mmu_range_mirror *mirror)
 static int mirror_check_ops(const struct mmu_range_mirror_ops *ops,
 			    const struct mmu_mirror_lock *lock)
 {
-	if (!ops->invalidate || (lock && !lock->spin == !lock->mutex))
+	if (!ops->invalidate ||
+	    (lock && !!lock->spin + !!lock->mutex + !!lock->rwsem != 1))
 		return -EINVAL;
 	if (!ops->invalidate_range)
 		return ops->release ? -EINVAL : 0;
 	/* The hook's caller holds a spinlock. */
-	if (lock && lock->mutex)
+	if (lock && !lock->spin)
 		return -EINVAL;
 	return mmu_range_mirror_can_hook() ? 0 : -EOPNOTSUPP;
 }
@@ -564,11 +569,11 @@ static inline void mirror_unlist(struct mmu_range_mirror *mirror)
  * for the first with @invalidate_range and the first with @young; then one
  * O(log n) tree insertion.
  * Return: 0; -EINVAL on a zero or unaligned range, one above the address
- * space's end, a tagged address, missing operations, not exactly one lock, or a
- * mutex with @invalidate_range; -EOPNOTSUPP for @invalidate_range on a machine
- * that does not call it; -EOVERFLOW on a wrapping range; -EINTR on a signal and
- * -ENOMEM, after which the caller may simply try again later. On any error
- * nothing is registered.
+ * space's end, a tagged address, missing operations, not exactly one lock, or
+ * one that sleeps with @invalidate_range; -EOPNOTSUPP for @invalidate_range on a
+ * machine that does not call it; -EOVERFLOW on a wrapping range; -EINTR on a
+ * signal and -ENOMEM, after which the caller may simply try again later. On any
+ * error nothing is registered.
  */
 int mmu_range_mirror_insert(struct mmu_range_mirror *mirror,
 			    struct mm_struct *mm, unsigned long start,
@@ -594,6 +599,8 @@ int mmu_range_mirror_insert(struct mmu_range_mirror *mirror,
 
 	memset(mirror, 0, sizeof(*mirror));
 	spin_lock_init(&mirror->own_lock);
+	INIT_HLIST_HEAD(&mirror->faulting);
+	mirror->removed = true;
 	mirror->ops = ops;
 	mirror->start = start;
 	mirror->end = end;
@@ -622,6 +629,7 @@ int mmu_range_mirror_insert(struct mmu_range_mirror *mirror,
 		mirror_join_hook(mirror);
 	if (mirror->young.list)
 		mirror_join_young(mirror);
+	mirror->removed = false;
 	mirror_list(mirror);
 	trace_mmu_mirror_insert(mirror);
 	return 0;
@@ -636,7 +644,8 @@ EXPORT_SYMBOL_GPL(mmu_range_mirror_insert);
  * mirror, counts those. When it has returned, no operation runs or will run, and
  * the mirror may be freed. The owner drops its entries before the call, or
  * after it if they cannot be used by then; a device that walks the CPU's page
- * tables does so no more. It is flushed here, as is what was put off.
+ * tables does so no more. It is flushed here, as is what was put off. Nobody
+ * looks anything up in it by then; whoever does gets an error, and a warning.
  *
  * Context: process context, sleeps: uninterruptibly and without bound while an
  * invalidation that hit the mirror, or any other of the mm, has not ended, and
@@ -647,6 +656,11 @@ void mmu_range_mirror_remove(struct mmu_range_mirror *mirror)
 {
 	struct mm_struct *mm = mirror->notifier.mm;
 
+	if (WARN_ON_ONCE(mirror->removed))
+		return;
+	mmu_range_mirror_lock(mirror);
+	WRITE_ONCE(mirror->removed, true);
+	mmu_range_mirror_unlock(mirror);
 	mirror_unlist(mirror);
 	mirror_leave(mirror);
 	/* The notifier may hold it last, and the event says whose it was. */
@@ -708,7 +722,12 @@ pid_t mmu_range_mirror_owner(struct mmu_range_mirror *mirror)
  */
 unsigned long mmu_range_mirror_begin(struct mmu_range_mirror *mirror)
 {
-	unsigned long seq = mmu_interval_read_begin(&mirror->notifier);
+	unsigned long seq;
+
+	/* Whatever is returned, the retry check fails. */
+	if (WARN_ON_ONCE(READ_ONCE(mirror->removed)))
+		return 0;
+	seq = mmu_interval_read_begin(&mirror->notifier);
 
 	/*
 	 * The core waits for the end of an invalidation with a relaxed load. If
@@ -724,7 +743,7 @@ EXPORT_SYMBOL_GPL(mmu_range_mirror_begin);
 /**
  * mmu_range_mirror_mark_dirty - mark the page of a writable entry dirty
  * @mirror: the mirror
- * @folio: the page's folio, with a reference
+ * @folio: the folio of a page that was looked up since the begin
  *
  * Once for each page, when the writable entry is made; never when it is
  * dropped. Here the page is still mapped, because truncation and page_mkclean()
@@ -739,6 +758,8 @@ void mmu_range_mirror_mark_dirty(struct mmu_range_mirror *mirror,
 				 struct folio *folio)
 {
 	mmu_range_mirror_assert_held(mirror);
+	if (WARN_ON_ONCE(mirror->removed))
+		return;
 	folio_mark_dirty(folio);
 	WRITE_ONCE(mirror->nr_dirtied, mirror->nr_dirtied + 1);
 	trace_mmu_mirror_dirty(mirror, folio);
@@ -785,59 +806,582 @@ void mmu_range_mirror_flush_deferred(struct mmu_range_mirror *mirror)
 }
 EXPORT_SYMBOL_GPL(mmu_range_mirror_flush_deferred);
 
-/* Return how many pages from @start on were installed, or an errno. */
-static long mirror_populate_batch(struct mmu_range_mirror *mirror,
-				  unsigned long start, unsigned long npages,
-				  unsigned int flags,
-				  int (*install)(struct mmu_range_mirror *mirror,
-						 unsigned long addr,
-						 struct page *page, void *ctx),
-				  void *ctx)
+/*
+ * Looking pages up. One loop for all: mirror_look_up(). What differs is how the
+ * page table is read, which faults nothing in: by GUP, which knows what the
+ * kernel itself may touch, or by HMM, which knows what there is.
+ */
+
+/**
+ * struct lookup - a lookup under way, on its task's stack
+ * @mirror: in which
+ * @what: for whom
+ * @read: fill in the pfns of the spans, in order, until one is not as wanted,
+ *	and count those before it in @what->done. Return 0 if that is none;
+ *	-EBUSY if an invalidation collided; -EFAULT for one that may be there
+ *	after a fault; -EINTR
+ * @task: whose it is
+ * @node: on the mirror's list, while in a page fault
+ */
+struct lookup {
+	struct mmu_range_mirror *mirror;
+	struct mmu_mirror_lookup *what;
+	int (*read)(struct lookup *lookup, unsigned long seq);
+	struct task_struct *task;
+	struct hlist_node node;
+};
+
+/* Is this what was wanted? What is absent now may be there after a fault. */
+static bool lookup_satisfied(struct mmu_mirror_lookup *what, unsigned long pfn)
+{
+	if (!(what->flags & MMU_MIRROR_FAULT))
+		return true;
+	if (!(pfn & HMM_PFN_VALID))
+		return false;
+	return (pfn & HMM_PFN_WRITE) ||
+	       !(what->flags & MMU_MIRROR_FAULT_WRITE);
+}
+
+/* For writing, as far as anybody can. Under mmap_lock. */
+static bool lookup_for_writing(struct mmu_mirror_lookup *what,
+			       struct vm_area_struct *vma)
+{
+	if (!(what->flags & MMU_MIRROR_FAULT_WRITE))
+		return false;
+	if ((vma->vm_flags & VM_WRITE) && !(vma->vm_flags & VM_SHADOW_STACK))
+		return true;
+	return !(what->flags & MMU_MIRROR_OR_READ);
+}
+
+#if IS_ENABLED(CONFIG_HMM_MIRROR)
+static int lookup_read_span(struct lookup *lookup, unsigned long seq,
+			    struct mmu_mirror_span *span)
+{
+	struct mmu_mirror_lookup *what = lookup->what;
+	struct mm_struct *mm = lookup->mirror->notifier.mm;
+	struct hmm_range range = {
+		.notifier = &lookup->mirror->notifier,
+		.notifier_seq = seq,
+		.start = span->start,
+		.end = span->start + span->npages * PAGE_SIZE,
+		.hmm_pfns = span->pfns,
+		.dev_private_owner = what->owner,
+	};
+	unsigned long i;
+	int ret;
+
+	ret = hmm_range_fault(&range);
+	if (ret)
+		return ret;
+	for (i = 0; i < span->npages; i++) {
+		unsigned long *pfn = &span->pfns[i];
+
+		if (!(what->flags & MMU_MIRROR_WRITABLE))
+			*pfn &= ~HMM_PFN_WRITE;
+		if (lookup_satisfied(what, *pfn))
+			continue;
+		if (!(*pfn & HMM_PFN_VALID) ||
+		    lookup_for_writing(what, vma_lookup(mm, span->start +
+							i * PAGE_SIZE)))
+			break;
+	}
+	what->done += i;
+	return i < span->npages ? -EFAULT : 0;
+}
+
+static int lookup_read_hmm(struct lookup *lookup, unsigned long seq)
+{
+	struct mmu_mirror_lookup *what = lookup->what;
+	struct mm_struct *mm = lookup->mirror->notifier.mm;
+	unsigned int i;
+	int ret = 0;
+
+	if (mmap_read_lock_killable(mm))
+		return -EINTR;
+	for (i = 0; i < what->nr_spans && !ret; i++)
+		ret = lookup_read_span(lookup, seq, &what->spans[i]);
+	mmap_read_unlock(mm);
+	return ret;
+}
+#endif
+
+/* As many as there are, at most a batch; without faults. */
+static long lookup_gup(struct mm_struct *mm, unsigned long start,
+		       unsigned long npages, unsigned int flags,
+		       struct page **pages)
+{
+	long got;
+
+	if (current->mm == mm)
+		return get_user_pages_fast(start, npages, flags, pages);
+	if (mmap_read_lock_killable(mm))
+		return -EINTR;
+	got = get_user_pages_remote(mm, start, npages, flags, pages, NULL);
+	mmap_read_unlock(mm);
+	return got;
+}
+
+/*
+ * The references go at once. Whatever takes a page from the mapping invalidates
+ * first, and then the retry check fails.
+ */
+static long lookup_read_batch(struct lookup *lookup, unsigned long start,
+			      unsigned long npages, unsigned long *pfns)
 {
 	struct page *pages[MIRROR_BATCH];
-	int tries;
+	unsigned int flags = FOLL_NOFAULT;
+	unsigned long entry = HMM_PFN_VALID;
+	long got, i;
 
+	if (lookup->what->flags & MMU_MIRROR_FAULT_WRITE) {
+		flags |= FOLL_WRITE;
+		entry |= HMM_PFN_WRITE;
+	}
 	npages = min_t(unsigned long, npages, MIRROR_BATCH);
+	got = lookup_gup(lookup->mirror->notifier.mm, start, npages, flags,
+			 pages);
+	for (i = 0; i < got; i++) {
+		pfns[i] = page_to_pfn(pages[i]) | entry;
+		put_page(pages[i]);
+	}
+	return got ?: -EFAULT;
+}
+
+static int lookup_read_gup(struct lookup *lookup, unsigned long seq)
+{
+	struct mmu_mirror_lookup *what = lookup->what;
+	unsigned int i;
+
+	for (i = 0; i < what->nr_spans; i++) {
+		struct mmu_mirror_span *span = &what->spans[i];
+		unsigned long at = 0;
+
+		while (at < span->npages) {
+			long got = lookup_read_batch(lookup, span->start +
+						     at * PAGE_SIZE,
+						     span->npages - at,
+						     span->pfns + at);
+
+			if (got < 0)
+				return got == -EINTR ? -EINTR : -EFAULT;
+			at += got;
+			what->done += got;
+		}
+	}
+	return 0;
+}
+
+static bool lookup_flags_ok(unsigned int flags)
+{
+	if (flags & ~(MMU_MIRROR_FOR_WRITING | MMU_MIRROR_OR_READ))
+		return false;
+	if ((flags & MMU_MIRROR_OR_READ) && !(flags & MMU_MIRROR_FAULT_WRITE))
+		return false;
+	return !(flags & MMU_MIRROR_FAULT_WRITE) ||
+	       (flags & MMU_MIRROR_FOR_WRITING) == MMU_MIRROR_FOR_WRITING;
+}
+
+/* Why a lookup should not go on, or 0. */
+static int lookup_stopped(struct mmu_range_mirror *mirror)
+{
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	if (READ_ONCE(mirror->cancelled))
+		return -ECANCELED;
+	if (READ_ONCE(mirror->released) || READ_ONCE(mirror->removed))
+		return -ESRCH;
+	return 0;
+}
+
+/* From here to lookup_leave(), mmu_range_mirror_cancel() wakes the task. */
+static int lookup_enter(struct lookup *lookup)
+{
+	struct mmu_range_mirror *mirror = lookup->mirror;
+	int ret = -ECANCELED;
+
+	spin_lock(&mirror->own_lock);
+	if (!mirror->cancelled) {
+		hlist_add_head(&lookup->node, &mirror->faulting);
+		ret = 0;
+	}
+	spin_unlock(&mirror->own_lock);
+	return ret;
+}
+
+static void lookup_leave(struct lookup *lookup)
+{
+	spin_lock(&lookup->mirror->own_lock);
+	hlist_del(&lookup->node);
+	spin_unlock(&lookup->mirror->own_lock);
+}
+
+/*
+ * Fault one page in. Return 0 with mmap_lock held; 1 without it, if the fault
+ * had to let go of it, and may have to be repeated; or an errno, with it.
+ */
+static int lookup_fault_page(struct lookup *lookup, unsigned long addr,
+			     unsigned int flags)
+{
+	struct mm_struct *mm = lookup->mirror->notifier.mm;
+	struct vm_area_struct *vma = vma_lookup(mm, addr);
+	vm_fault_t fault;
+
+	if (!vma || !(vma->vm_flags & VM_READ) ||
+	    (vma->vm_flags & (VM_IO | VM_PFNMAP)))
+		return -EFAULT;
+	if (lookup_for_writing(lookup->what, vma)) {
+		if (!(vma->vm_flags & VM_WRITE) ||
+		    (vma->vm_flags & VM_SHADOW_STACK))
+			return -EPERM;
+		flags |= FAULT_FLAG_WRITE;
+	}
+	if (current->mm != mm)
+		flags |= FAULT_FLAG_REMOTE;
+	fault = handle_mm_fault(vma, addr, flags, NULL);
+	if (fault & (VM_FAULT_COMPLETED | VM_FAULT_RETRY))
+		return 1;
+	if (fault & VM_FAULT_ERROR)
+		return vm_fault_to_errno(fault, 0) ?: -EFAULT;
+	return 0;
+}
+
+/* The pages of a span that are not known to be as wanted; counted in @at. */
+static int lookup_fault_span(struct lookup *lookup, struct mmu_mirror_span *span,
+			     unsigned int flags, unsigned long *at)
+{
+	unsigned long i;
+	int ret;
+
+	for (i = 0; i < span->npages; i++, (*at)++) {
+		if (lookup_satisfied(lookup->what, span->pfns[i]))
+			continue;
+		ret = lookup_stopped(lookup->mirror) ?:
+		      lookup_fault_page(lookup, span->start + i * PAGE_SIZE,
+					flags);
+		if (ret)
+			return ret;
+		cond_resched();
+	}
+	return 0;
+}
+
+/* Return as lookup_fault_page(), but never with mmap_lock held. */
+static int lookup_fault(struct lookup *lookup, bool again)
+{
+	struct mm_struct *mm = lookup->mirror->notifier.mm;
+	unsigned int flags = FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE;
+	unsigned long at = 0;
+	unsigned int i;
+	int ret;
+
+	if (again)
+		flags |= FAULT_FLAG_TRIED;
+	if (mmap_read_lock_killable(mm))
+		return -EINTR;
+	ret = lookup_enter(lookup);
+	if (ret)
+		goto unlock;
+	for (i = 0; i < lookup->what->nr_spans && !ret; i++)
+		ret = lookup_fault_span(lookup, &lookup->what->spans[i], flags,
+					&at);
+	lookup_leave(lookup);
+	if (ret == 1)
+		return 1;
+	/* What is before the page that cannot be had is there now. */
+	if (ret)
+		lookup->what->done = at;
+unlock:
+	mmap_read_unlock(mm);
+	return ret;
+}
+
+/*
+ * Forget what was read: what is not read again is to be faulted in. And nothing
+ * in there is a request, so that HMM faults nothing in by itself.
+ */
+static void lookup_clear(struct mmu_mirror_lookup *what)
+{
+	unsigned int i;
+
+	what->done = 0;
+	for (i = 0; i < what->nr_spans; i++)
+		memset(what->spans[i].pfns, 0, what->spans[i].npages *
+					       sizeof(*what->spans[i].pfns));
+}
+
+/*
+ * The loop. Return 0 with the mirror's lock held, or an errno without. What
+ * makes no progress is bounded: a try that got further than all before it, as
+ * one after each fault of a page in userfaultfd's hands does, is the first again.
+ */
+static int lookup_loop(struct lookup *lookup)
+{
+	struct mmu_range_mirror *mirror = lookup->mirror;
+	struct mmu_mirror_lookup *what = lookup->what;
+	unsigned long furthest = 0, faulted_seq = 0, faulted_at = 0;
+	bool faulted = false, again = false;
+	int tries, ret;
+
 	for (tries = 0; tries < MIRROR_RETRIES; tries++) {
 		unsigned long seq;
-		long got, i;
-		int ret = 0;
 
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		if (READ_ONCE(mirror->released))
-			return -ESRCH;
+		ret = lookup_stopped(mirror);
+		if (ret)
+			return ret;
 		seq = mmu_range_mirror_begin(mirror);
 		mmu_range_mirror_inject(MMU_RANGE_MIRROR_BEGUN, mirror);
-		got = get_user_pages_fast(start, npages, flags, pages);
-		if (got <= 0)
-			return got ?: -EFAULT;
-		mmu_range_mirror_inject(MMU_RANGE_MIRROR_LOOKED_UP, mirror);
-
-		mmu_range_mirror_lock(mirror);
-		if (mmu_range_mirror_retry(mirror, seq)) {
-			mmu_range_mirror_unlock(mirror);
-			release_pages(pages, got);
-			trace_mmu_mirror_collision(mirror, start, got,
-						   tries + 1, tries + 1 ==
-						   MIRROR_RETRIES);
+		lookup_clear(what);
+		ret = lookup->read(lookup, seq);
+		if (what->done > furthest) {
+			furthest = what->done;
+			tries = 0;
+		}
+		if (ret == -EFAULT && (what->flags & MMU_MIRROR_FAULT)) {
+			/* Faulted in, not taken since, and still not there. */
+			if (faulted && seq == faulted_seq &&
+			    what->done == faulted_at)
+				return -EFAULT;
+			faulted_at = what->done;
+			ret = lookup_fault(lookup, again);
+			if (ret < 0)
+				return ret;
+			again = ret;
+			faulted = !ret;
+			faulted_seq = seq;
 			continue;
 		}
-		for (i = 0; i < got && ret >= 0; i++) {
-			ret = install(mirror, start + i * PAGE_SIZE, pages[i],
-				      ctx);
-			if (!ret && (flags & FOLL_WRITE))
-				mmu_range_mirror_mark_dirty(mirror,
-							    page_folio(pages[i]));
+		if (ret && ret != -EBUSY)
+			return ret;
+		if (!ret) {
+			mmu_range_mirror_inject(MMU_RANGE_MIRROR_LOOKED_UP, mirror);
+			mmu_range_mirror_lock(mirror);
+			if (!mmu_range_mirror_retry(mirror, seq)) {
+				/* The caller's. */
+				__release(mirror);
+				return 0;
+			}
+			mmu_range_mirror_unlock(mirror);
 		}
-		mmu_range_mirror_unlock(mirror);
-		release_pages(pages, got);
-		ret = min(ret, 0);
-		trace_mmu_mirror_populate(mirror, start, ret ? i - 1 : i,
-					  flags & FOLL_WRITE, ret);
-		return ret ?: got;
+		trace_mmu_mirror_collision(mirror, what->spans->start,
+					   what->done, tries + 1,
+					   tries + 1 == MIRROR_RETRIES);
 	}
 	return -EAGAIN;
+}
+
+static int mirror_look_up(struct lookup *lookup)
+{
+	struct mmu_range_mirror *mirror = lookup->mirror;
+	struct mm_struct *mm;
+	int ret;
+
+	lookup->what->done = 0;
+	if (WARN_ON_ONCE(READ_ONCE(mirror->removed)))
+		return -ESRCH;
+	mm = mirror->notifier.mm;
+	if (!mmget_not_zero(mm))
+		return -ESRCH;
+	lookup->task = current;
+	ret = lookup_loop(lookup);
+	/* If it is the last, the end of the mm arrives as an invalidation. */
+	mmput_async(mm);
+	return ret;
+}
+
+/* [start, start + npages) is a part of the mirror. */
+static bool mirror_covers(struct mmu_range_mirror *mirror, unsigned long start,
+			  unsigned long npages)
+{
+	return npages && PAGE_ALIGNED(start) && start >= mirror->start &&
+	       start < mirror->end &&
+	       npages <= (mirror->end - start) >> PAGE_SHIFT;
+}
+
+/*
+ * Mark what is reported as writable, folio by folio; that of one entry of the
+ * CPU's is of one permission.
+ */
+static void lookup_mark_dirty(struct mmu_range_mirror *mirror,
+			      struct mmu_mirror_span *span)
+{
+	unsigned long i, step;
+
+	for (i = 0; i < span->npages; i += step) {
+		unsigned long pfn = span->pfns[i];
+		unsigned long addr = span->start + i * PAGE_SIZE;
+		struct folio *folio;
+		struct page *page;
+
+		step = 1;
+		if (!(pfn & HMM_PFN_VALID) || !(pfn & HMM_PFN_WRITE))
+			continue;
+		page = hmm_pfn_to_page(pfn);
+		/* The device's own: reclaim does not look for it there. */
+		if (is_device_private_page(page) || is_device_coherent_page(page))
+			continue;
+		folio = page_folio(page);
+		step = 1UL << hmm_pfn_to_map_order(pfn);
+		step -= (addr >> PAGE_SHIFT) & (step - 1);
+		step = min_t(unsigned long, step, folio_nr_pages(folio) -
+			     folio_page_idx(folio, page));
+		if (!mirror->ops->writable ||
+		    !mirror->ops->writable(mirror, addr))
+			mmu_range_mirror_mark_dirty(mirror, folio);
+	}
+}
+
+/**
+ * mmu_range_mirror_lookup - find pages, and return with the mirror's lock held
+ * @mirror: a mirror; of any mm, whatever current->mm is
+ * @what: which pages, how, and where to say what they are
+ *
+ * Begin, page faults, lock and retry, all in one; the caller makes its entries
+ * and calls mmu_range_mirror_unlock(). Several spans are of one sequence: what
+ * is reported is true of all of them until the unlock. Each page that is
+ * reported as writable is marked dirty here, unless @ops->writable says that the
+ * driver has such an entry already: make no entry writable that is not.
+ *
+ * No reference is held: the pages are the mapping's until the unlock, and the
+ * entries' until an invalidation.
+ *
+ * A fault may wait for whoever owns the memory: userfaultfd, a file system in
+ * user space, swap. What ends that wait: a fatal signal, and
+ * mmu_range_mirror_cancel(). Kernel threads and works get no signals.
+ *
+ * On an error nothing is held and nothing was marked; what to do on which:
+ *
+ * ============== ============================================================
+ * -EAGAIN        so many tries without progress: invalidations went on, or
+ *                reclaim was faster. Let the device try again, or fall back
+ * -EFAULT        the page behind @what->done cannot be mapped: no mapping, one
+ *                without struct pages, a memory error. Those before it can
+ * -EPERM         the mapping of that page forbids writing; see
+ *                %MMU_MIRROR_OR_READ
+ * -EINTR         a fatal signal; nobody waits for the result
+ * -ECANCELED     mmu_range_mirror_cancel(): likewise
+ * -ESRCH         the address space is gone, or the mirror removed (which warns)
+ * -ENOMEM        a fault found no memory
+ * -EINVAL        a span is not inside the mirror, or flags do not go together
+ * -EOPNOTSUPP    without CONFIG_HMM_MIRROR: anything but %MMU_MIRROR_FOR_READING
+ *                and %MMU_MIRROR_FOR_WRITING. Orders are then 0, pages in the
+ *                memory of a device are migrated back, secret memory is -EFAULT
+ * ============== ============================================================
+ *
+ * With CONFIG_HMM_MIRROR, and unlike mmu_range_mirror_populate(), it also finds
+ * pages that the kernel itself must not touch: secret memory is reported like
+ * any other.
+ *
+ * Context: process context, sleeps, as mmu_range_mirror_begin() and a page fault
+ * do. Hold neither mmap_lock, nor the mirror's lock, nor one that an invalidation
+ * or the owner of the memory needs. mm_users is taken and put inside; the last
+ * put is left to a work.
+ * Cost: a walk of the page table, and a second one if anything was faulted in.
+ * Large folios that are mapped as such are marked in one go.
+ * Return: 0 with the lock held, or an error without.
+ */
+int mmu_range_mirror_lookup(struct mmu_range_mirror *mirror,
+			    struct mmu_mirror_lookup *what)
+{
+	struct lookup lookup = { .mirror = mirror, .what = what };
+	unsigned int i;
+	int ret;
+
+	if (!what->nr_spans || !lookup_flags_ok(what->flags))
+		return -EINVAL;
+	for (i = 0; i < what->nr_spans; i++) {
+		if (!mirror_covers(mirror, what->spans[i].start,
+				   what->spans[i].npages))
+			return -EINVAL;
+	}
+#if IS_ENABLED(CONFIG_HMM_MIRROR)
+	lookup.read = lookup_read_hmm;
+#else
+	if (what->flags != MMU_MIRROR_FOR_READING &&
+	    what->flags != MMU_MIRROR_FOR_WRITING)
+		return -EOPNOTSUPP;
+	lookup.read = lookup_read_gup;
+#endif
+	ret = mirror_look_up(&lookup);
+	if (ret)
+		return ret;
+	for (i = 0; i < what->nr_spans; i++)
+		lookup_mark_dirty(mirror, &what->spans[i]);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(mmu_range_mirror_lookup);
+
+/**
+ * mmu_range_mirror_cancel - give the lookups of a mirror up, for good
+ * @mirror: an inserted mirror
+ *
+ * From outside, where whoever looks up cannot be signalled: a worker that waits
+ * in a page fault for somebody who may never answer, above all for the task
+ * that is about to wait for the worker. Call it first in the device file's
+ * release, then stop the workers, then remove the mirror. Lookups and
+ * populations fail with -ECANCELED from here on, those that are under way
+ * included, and when it has returned none is in a page fault. One may still
+ * return 0: it had found its pages before.
+ *
+ * What waits in a fault is woken until it is out, so a fault that nothing but
+ * its event ends delays the return: a read of swap or of a file; a file system
+ * in user space until it answers or is aborted.
+ *
+ * Context: process context, sleeps as said. Holds nothing that a fault needs.
+ */
+void mmu_range_mirror_cancel(struct mmu_range_mirror *mirror)
+{
+	struct lookup *lookup;
+	bool idle;
+
+	for (;;) {
+		spin_lock(&mirror->own_lock);
+		WRITE_ONCE(mirror->cancelled, true);
+		hlist_for_each_entry(lookup, &mirror->faulting, node)
+			wake_up_process(lookup->task);
+		idle = hlist_empty(&mirror->faulting);
+		spin_unlock(&mirror->own_lock);
+		if (idle)
+			return;
+		/* It may not have gone to sleep yet when it was woken. */
+		schedule_timeout_uninterruptible(1);
+	}
+}
+EXPORT_SYMBOL_GPL(mmu_range_mirror_cancel);
+
+/* Return how many pages of the span were installed, or an errno. */
+static long mirror_populate_span(struct mmu_range_mirror *mirror,
+				 struct mmu_mirror_lookup *what,
+				 unsigned int flags,
+				 int (*install)(struct mmu_range_mirror *mirror,
+						unsigned long addr,
+						struct page *page, void *ctx),
+				 void *ctx)
+{
+	struct lookup lookup = {
+		.mirror = mirror,
+		.what = what,
+		.read = lookup_read_gup,
+	};
+	struct mmu_mirror_span *span = what->spans;
+	unsigned long i;
+	int ret;
+
+	ret = mirror_look_up(&lookup);
+	if (ret)
+		return ret;
+	__acquire(mirror);
+	for (i = 0; i < span->npages && ret >= 0; i++) {
+		struct page *page = hmm_pfn_to_page(span->pfns[i]);
+
+		ret = install(mirror, span->start + i * PAGE_SIZE, page, ctx);
+		if (!ret && (flags & FOLL_WRITE))
+			mmu_range_mirror_mark_dirty(mirror, page_folio(page));
+	}
+	mmu_range_mirror_unlock(mirror);
+	ret = min(ret, 0);
+	trace_mmu_mirror_populate(mirror, span->start, ret ? i - 1 : i,
+				  flags & FOLL_WRITE, ret);
+	return ret ?: i;
 }
 
 /**
@@ -858,8 +1402,10 @@ static long mirror_populate_batch(struct mmu_range_mirror *mirror,
  * held; sleeps like mmu_range_mirror_begin().
  * Return: 0; -EINVAL if the mm is not the caller's, the pages are not inside
  * the mirror or other flags were given; -EAGAIN after a bounded number of
- * collisions; -EINTR on a fatal signal; -ESRCH once the address space is gone;
- * -EFAULT or what else GUP said; what @install said.
+ * collisions; -EINTR on a fatal signal; -ECANCELED after
+ * mmu_range_mirror_cancel(); -ESRCH once the address space is gone, or the
+ * mirror removed, which warns; -EFAULT for a page that cannot be had; what
+ * @install said.
  */
 int mmu_range_mirror_populate(struct mmu_range_mirror *mirror,
 			      unsigned long start, unsigned long npages,
@@ -869,19 +1415,36 @@ int mmu_range_mirror_populate(struct mmu_range_mirror *mirror,
 					     struct page *page, void *ctx),
 			      void *ctx)
 {
+	unsigned long pfns[MIRROR_BATCH];
+	struct mmu_mirror_span span = { .pfns = pfns };
+	struct mmu_mirror_lookup what = {
+		.spans = &span,
+		.nr_spans = 1,
+		.flags = flags & FOLL_WRITE ? MMU_MIRROR_FOR_WRITING :
+					      MMU_MIRROR_FOR_READING,
+	};
+
+	if (WARN_ON_ONCE(READ_ONCE(mirror->removed)))
+		return -ESRCH;
 	if (current->mm != mirror->notifier.mm || (flags & ~FOLL_WRITE))
 		return -EINVAL;
-	if (!npages || !PAGE_ALIGNED(start) || start < mirror->start ||
-	    start >= mirror->end ||
-	    npages > (mirror->end - start) >> PAGE_SHIFT)
+	if (!mirror_covers(mirror, start, npages))
 		return -EINVAL;
 
 	while (npages) {
-		long n = mirror_populate_batch(mirror, start, npages, flags,
-					       install, ctx);
+		long n;
 
+		span.start = start;
+		span.npages = min_t(unsigned long, npages, MIRROR_BATCH);
+		n = mirror_populate_span(mirror, &what, flags, install, ctx);
+		if ((n == -EFAULT || n == -EPERM) && what.done) {
+			/* Up to the page that cannot be had. */
+			span.npages = what.done;
+			n = mirror_populate_span(mirror, &what, flags, install,
+						 ctx);
+		}
 		if (n < 0)
-			return n;
+			return n == -EPERM ? -EFAULT : n;
 		start += n * PAGE_SIZE;
 		npages -= n;
 		cond_resched();

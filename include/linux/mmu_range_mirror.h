@@ -9,12 +9,14 @@
 #ifndef _LINUX_MMU_RANGE_MIRROR_H
 #define _LINUX_MMU_RANGE_MIRROR_H
 
+#include <linux/hmm.h>
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mmu_mirror_tlb.h>
 #include <linux/mmu_notifier.h>
 #include <linux/mmu_range_mirror_compat.h>
 #include <linux/mutex.h>
+#include <linux/rwsem.h>
 #include <linux/spinlock.h>
 
 /**
@@ -45,7 +47,8 @@
  * page-table lock, call GUP, allocate with direct reclaim, or take a lock that
  * is held elsewhere across such an allocation. Insertion teaches lockdep so.
  *
- * A shadow entry is made like this; mmu_range_mirror_populate() is this loop::
+ * A shadow entry is made like this; mmu_range_mirror_lookup() and
+ * mmu_range_mirror_populate() are this loop::
  *
  *	seq = mmu_range_mirror_begin(mirror);
  *	get_user_pages_fast(...);
@@ -108,6 +111,10 @@ struct seq_file;
  * @release: Optional, with @invalidate_range only. The address space goes: stop
  *	the device before its page tables do. Never concurrent with itself; it
  *	may sleep.
+ * @writable: Optional. Is there a writable entry for @addr? Then
+ *	mmu_range_mirror_lookup() does not mark its page dirty again. Called
+ *	with the mirror's lock held; for the first page only of what one entry
+ *	of the CPU's maps.
  * @young: Optional: only the device uses the pages, and reclaim asks it. Say
  *	whether it used any of [@start, @end), clipped to the mirror, and with
  *	@clear forget so; nothing is flushed for it. In atomic context, with
@@ -128,6 +135,7 @@ struct mmu_range_mirror_ops {
 				 unsigned long start, unsigned long end,
 				 struct mmu_mirror_gather *gather);
 	void (*release)(struct mmu_range_mirror *mirror);
+	bool (*writable)(struct mmu_range_mirror *mirror, unsigned long addr);
 	bool (*young)(struct mmu_range_mirror *mirror, unsigned long start,
 		      unsigned long end, bool clear);
 	const char *kind;
@@ -137,14 +145,17 @@ struct mmu_range_mirror_ops {
 /**
  * struct mmu_mirror_lock - a lock of the driver's own, for its mirrors
  * @spin: a spinlock, shared by any number of mirrors, or NULL
- * @mutex: a mutex, where the driver's commit has to sleep, or NULL. A
- *	non-blockable invalidation can then only try it.
+ * @mutex: a mutex, where the driver's commit has to sleep, or NULL
+ * @rwsem: a read-write semaphore, or NULL. The invalidator and lookups hold it
+ *	for writing; the driver may use entries under it for reading.
  *
- * Exactly one of the two is set.
+ * Exactly one of the three is set. A non-blockable invalidation can only try a
+ * lock that sleeps.
  */
 struct mmu_mirror_lock {
 	spinlock_t *spin;	/* sequence and entries of its mirrors */
 	struct mutex *mutex;	/* the same */
+	struct rw_semaphore *rwsem;	/* the same */
 };
 
 #if MMU_RANGE_MIRROR_TWO_PASS
@@ -174,6 +185,8 @@ struct mmu_range_mirror_member {
  * @nr_dirtied: calls to mmu_range_mirror_mark_dirty(), under the lock
  * @tlb: the device's TLB, from @ops->tlb
  * @released: the address space is gone
+ * @cancelled: lookups are given up
+ * @removed: it is inserted no more
  *
  * Embed it in the driver's object; it must stay until
  * mmu_range_mirror_remove() has returned. All members are private to the
@@ -183,13 +196,16 @@ struct mmu_range_mirror {
 	struct mmu_interval_notifier notifier;
 	const struct mmu_range_mirror_ops *ops;
 	struct mmu_mirror_lock lock;
-	spinlock_t own_lock;	/* sequence and entries, where it is in use */
+	spinlock_t own_lock;	/* sequence and entries, where it is in use; and faulting */
 	unsigned long start;
 	unsigned long end;
 	unsigned long nr_dirtied;
 	struct mmu_mirror_tlb *tlb;
 	bool released;
+	bool cancelled;
+	bool removed;
 	/* private: */
+	struct hlist_head faulting;	/* lookups in page faults, under own_lock */
 	long marked;
 	struct mmu_range_mirror_member hook;
 	struct mmu_range_mirror_member young;
@@ -227,6 +243,66 @@ int mmu_range_mirror_populate(struct mmu_range_mirror *mirror,
 					     struct page *page, void *ctx),
 			      void *ctx);
 
+/**
+ * enum mmu_mirror_lookup_flags - what is looked up, and what is done for it
+ * @MMU_MIRROR_FAULT: fault in what is absent. Without, what is there is taken
+ * @MMU_MIRROR_WRITABLE: the driver means to make entries writable where the
+ *	CPU's are. Without, none is reported as writable
+ * @MMU_MIRROR_FAULT_WRITE: fault in for writing; all are to be writable.
+ *	Together with the other two
+ * @MMU_MIRROR_OR_READ: but where the mapping cannot be written to, read-only is
+ *	good enough. Together with the other three
+ */
+enum mmu_mirror_lookup_flags {
+	MMU_MIRROR_FAULT = BIT(0),
+	MMU_MIRROR_WRITABLE = BIT(1),
+	MMU_MIRROR_FAULT_WRITE = BIT(2),
+	MMU_MIRROR_OR_READ = BIT(3),
+};
+
+/* Fault in what is to be read; fault in what is to be written. */
+#define MMU_MIRROR_FOR_READING	MMU_MIRROR_FAULT
+#define MMU_MIRROR_FOR_WRITING	(MMU_MIRROR_FAULT | MMU_MIRROR_WRITABLE | \
+				 MMU_MIRROR_FAULT_WRITE)
+
+/**
+ * struct mmu_mirror_span - pages in a row, of a lookup
+ * @start: first address, page aligned
+ * @npages: number of pages, at least one; all of them inside the mirror
+ * @pfns: what the lookup found, page by page, as hmm_range_fault() says it:
+ *	%HMM_PFN_VALID and, if the page may be written to, %HMM_PFN_WRITE, for
+ *	hmm_pfn_to_page() and hmm_pfn_to_map_order(). 0 is a hole,
+ *	%HMM_PFN_ERROR what can never be mapped
+ */
+struct mmu_mirror_span {
+	unsigned long start;
+	unsigned long npages;
+	unsigned long *pfns;
+};
+
+/**
+ * struct mmu_mirror_lookup - what to look up in a mirror
+ * @spans: any number of spans, in any order
+ * @nr_spans: how many
+ * @flags: of &enum mmu_mirror_lookup_flags
+ * @owner: pages in the memory of the device with this owner are not migrated
+ *	back, and reported as they are; or NULL
+ * @done: result, also of an error: how many pages, counted from the first of
+ *	the first span, were found as wanted. On -EFAULT and -EPERM, the next
+ *	one is the one that cannot be had
+ */
+struct mmu_mirror_lookup {
+	struct mmu_mirror_span *spans;
+	unsigned int nr_spans;
+	unsigned int flags;
+	void *owner;
+	unsigned long done;
+};
+
+int mmu_range_mirror_lookup(struct mmu_range_mirror *mirror,
+			    struct mmu_mirror_lookup *what);
+void mmu_range_mirror_cancel(struct mmu_range_mirror *mirror);
+
 #if IS_ENABLED(CONFIG_KUNIT)
 bool mmu_range_mirror_can_hook(void);
 void mmu_range_mirror_await_lists(void);
@@ -236,7 +312,7 @@ void mmu_range_mirror_await_lists(void);
  * mmu_range_mirror_lock - take the lock that the invalidator takes
  * @mirror: the mirror
  *
- * Context: process context; sleeps if the driver's lock is a mutex. What may
+ * Context: process context; sleeps if the driver's lock does. What may
  * be done under the lock is said in DOC: locking.
  */
 static inline void mmu_range_mirror_lock(struct mmu_range_mirror *mirror)
@@ -244,6 +320,9 @@ static inline void mmu_range_mirror_lock(struct mmu_range_mirror *mirror)
 {
 	if (mirror->lock.mutex) {
 		mutex_lock(mirror->lock.mutex);
+		__acquire(mirror);
+	} else if (mirror->lock.rwsem) {
+		down_write(mirror->lock.rwsem);
 		__acquire(mirror);
 	} else {
 		spin_lock(mirror->lock.spin);
@@ -260,6 +339,9 @@ static inline void mmu_range_mirror_unlock(struct mmu_range_mirror *mirror)
 	if (mirror->lock.mutex) {
 		mutex_unlock(mirror->lock.mutex);
 		__release(mirror);
+	} else if (mirror->lock.rwsem) {
+		up_write(mirror->lock.rwsem);
+		__release(mirror);
 	} else {
 		spin_unlock(mirror->lock.spin);
 	}
@@ -274,6 +356,8 @@ mmu_range_mirror_assert_held(struct mmu_range_mirror *mirror)
 {
 	if (mirror->lock.mutex)
 		lockdep_assert_held(mirror->lock.mutex);
+	else if (mirror->lock.rwsem)
+		lockdep_assert_held_write(mirror->lock.rwsem);
 	else
 		lockdep_assert_held(mirror->lock.spin);
 }
@@ -288,12 +372,14 @@ mmu_range_mirror_assert_held(struct mmu_range_mirror *mirror)
  *
  * Context: under the mirror's lock.
  * Return: true if the pages looked up since the begin may be stale: start over.
+ * Always true once the mirror has been removed.
  */
 static inline bool mmu_range_mirror_retry(struct mmu_range_mirror *mirror,
 					  unsigned long seq)
 {
 	mmu_range_mirror_assert_held(mirror);
-	return mmu_interval_read_retry(&mirror->notifier, seq);
+	return mmu_interval_read_retry(&mirror->notifier, seq) ||
+	       mirror->removed;
 }
 
 #endif /* _LINUX_MMU_RANGE_MIRROR_H */

@@ -5,7 +5,10 @@
  * invalidations are made by calling the core's own start and end.
  */
 #include <kunit/static_stub.h>
+#include <linux/anon_inodes.h>
 #include <linux/delay.h>
+#include <linux/file.h>
+#include <linux/fs.h>
 #include <linux/mmu_mirror_window.h>
 #include <linux/mmu_range_mirror_inject.h>
 #include <linux/pagemap.h>
@@ -69,6 +72,7 @@ struct shadow {
 	struct mmu_range_mirror mirror;
 	struct page *page[NPAGES];
 	struct mutex mutex;	/* for mirrors that use one */
+	unsigned long writable;	/* of the pages, those that have such entries */
 	int fail_at;
 	int invalidated;
 	int waited;
@@ -623,6 +627,516 @@ static void populate_gives_up(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, shadow->mirror.nr_dirtied);
 	KUNIT_EXPECT_EQ(test, refs, mapped_refs(test, addr));
 	mmu_range_mirror_remove(&shadow->mirror);
+}
+
+/* Lookups. */
+
+static bool shadow_writable(struct mmu_range_mirror *mirror, unsigned long addr)
+{
+	struct shadow *shadow = container_of(mirror, struct shadow, mirror);
+
+	mmu_range_mirror_assert_held(mirror);
+	return test_bit((addr - mirror->start) >> PAGE_SHIFT, &shadow->writable);
+}
+
+static const struct mmu_range_mirror_ops shadow_asked_ops = {
+	.invalidate = shadow_invalidate,
+	.writable = shadow_writable,
+};
+
+/* A lookup of two spans in a mirror: the last two pages, and the first three. */
+#define SPAN_PAGES	5
+struct two_spans {
+	struct mmu_range_mirror *mirror;
+	unsigned long pfns[SPAN_PAGES];
+	struct mmu_mirror_span spans[2];
+	struct mmu_mirror_lookup what;
+	/* What was found, by one who took the lock over and released it. */
+	struct page *page[SPAN_PAGES];
+	unsigned long nr_writable;
+};
+
+static void two_spans_init(struct two_spans *two, struct shadow *shadow,
+			   unsigned int flags)
+{
+	unsigned long start = shadow->mirror.start;
+
+	*two = (struct two_spans) {
+		.mirror = &shadow->mirror,
+		.spans = {
+			{ start + (NPAGES - 2) * PAGE_SIZE, 2, two->pfns },
+			{ start, 3, two->pfns + 2 },
+		},
+		.what = {
+			.spans = two->spans, .nr_spans = 2, .flags = flags,
+		},
+	};
+}
+
+static int two_spans_look_up(struct two_spans *two)
+{
+	int i, ret;
+
+	memset(two->pfns, 0xff, sizeof(two->pfns));
+	two->nr_writable = 0;
+	ret = mmu_range_mirror_lookup(two->mirror, &two->what);
+	if (ret)
+		return ret;
+	mmu_range_mirror_assert_held(two->mirror);
+	for (i = 0; i < SPAN_PAGES; i++) {
+		unsigned long pfn = two->pfns[i];
+
+		two->page[i] = pfn & HMM_PFN_VALID ? hmm_pfn_to_page(pfn) : NULL;
+		two->nr_writable += !!(pfn & HMM_PFN_WRITE);
+	}
+	mmu_range_mirror_unlock(two->mirror);
+	return 0;
+}
+
+static void run_lookup(struct actor *actor)
+{
+	actor->ret = two_spans_look_up(actor->arg);
+}
+
+static void run_lookup_killed(struct actor *actor)
+{
+	allow_signal(SIGKILL);
+	send_sig(SIGKILL, current, 1);
+	run_lookup(actor);
+	flush_signals(current);
+}
+
+/* Nobody holds it, or this would wait for ever. */
+static void expect_unlocked(struct mmu_range_mirror *mirror)
+{
+	mmu_range_mirror_lock(mirror);
+	mmu_range_mirror_unlock(mirror);
+}
+
+static void lookup_refuses(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	struct two_spans two;
+	struct actor killed = { .run = run_lookup_killed, .arg = &two };
+	static const struct {
+		long offset;
+		unsigned long npages;
+	} bad_spans[] = {
+		{ 0, 0 }, { 1, 1 }, { 0, NPAGES + 1 }, { LENGTH, 1 },
+		{ -PAGE_SIZE, 1 }, { 0, ULONG_MAX },
+	};
+	static const unsigned int bad_flags[] = {
+		BIT(4), MMU_MIRROR_FAULT_WRITE,
+		MMU_MIRROR_FAULT | MMU_MIRROR_FAULT_WRITE,
+		MMU_MIRROR_FAULT | MMU_MIRROR_OR_READ,
+	};
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(bad_spans); i++) {
+		two_spans_init(&two, shadow, MMU_MIRROR_FOR_READING);
+		two.spans[1].start = addr + bad_spans[i].offset;
+		two.spans[1].npages = bad_spans[i].npages;
+		KUNIT_EXPECT_EQ_MSG(test, -EINVAL, two_spans_look_up(&two),
+				    "span %d", i);
+	}
+	for (i = 0; i < ARRAY_SIZE(bad_flags); i++) {
+		two_spans_init(&two, shadow, bad_flags[i]);
+		KUNIT_EXPECT_EQ_MSG(test, -EINVAL, two_spans_look_up(&two),
+				    "flags %d", i);
+	}
+	two_spans_init(&two, shadow, MMU_MIRROR_FOR_READING);
+	two.what.nr_spans = 0;
+	KUNIT_EXPECT_EQ(test, -EINVAL, two_spans_look_up(&two));
+
+	two_spans_init(&two, shadow, MMU_MIRROR_FOR_READING);
+	actor_start(test, &killed, -1);
+	actor_join(test, &killed);
+	KUNIT_EXPECT_EQ(test, -EINTR, killed.ret);
+	expect_unlocked(&shadow->mirror);
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+
+/* By one who has another mm, or none. */
+static void lookup_finds(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	int users = atomic_read(&current->mm->mm_users);
+	struct two_spans two;
+	struct actor stranger = { .run = run_lookup, .arg = &two };
+
+	two_spans_init(&two, shadow, MMU_MIRROR_FOR_WRITING);
+	actor_start(test, &stranger, -1);
+	actor_join(test, &stranger);
+	KUNIT_EXPECT_EQ(test, 0, stranger.ret);
+	KUNIT_EXPECT_EQ(test, SPAN_PAGES, two.what.done);
+	KUNIT_EXPECT_EQ(test, SPAN_PAGES, two.nr_writable);
+	KUNIT_EXPECT_EQ(test, SPAN_PAGES, shadow->mirror.nr_dirtied);
+	KUNIT_EXPECT_PTR_EQ(test, two.page[1],
+			    mapped_page(test, addr + LENGTH - PAGE_SIZE));
+	KUNIT_EXPECT_PTR_EQ(test, two.page[2], mapped_page(test, addr));
+	KUNIT_EXPECT_TRUE(test, PageDirty(two.page[2]));
+	KUNIT_EXPECT_EQ(test, users, atomic_read(&current->mm->mm_users));
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+
+static void lookup_faults_in(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	struct two_spans two;
+
+	/* New memory, of which nothing is there. */
+	remap_memory(test, addr, LENGTH);
+	two_spans_init(&two, shadow, 0);
+	if (IS_ENABLED(CONFIG_HMM_MIRROR)) {
+		KUNIT_EXPECT_EQ(test, 0, two_spans_look_up(&two));
+		KUNIT_EXPECT_NULL(test, two.page[0]);
+		KUNIT_EXPECT_EQ(test, 0, two.pfns[0]);
+	} else {
+		KUNIT_EXPECT_EQ(test, -EOPNOTSUPP, two_spans_look_up(&two));
+	}
+	/* The page of zeroes. */
+	two.what.flags = MMU_MIRROR_FOR_READING;
+	KUNIT_EXPECT_EQ(test, 0, two_spans_look_up(&two));
+	KUNIT_EXPECT_EQ(test, 0, two.nr_writable);
+	KUNIT_EXPECT_PTR_EQ(test, two.page[0], two.page[1]);
+	KUNIT_EXPECT_EQ(test, 0, shadow->mirror.nr_dirtied);
+	two.what.flags = MMU_MIRROR_FOR_WRITING;
+	KUNIT_EXPECT_EQ(test, 0, two_spans_look_up(&two));
+	KUNIT_EXPECT_EQ(test, SPAN_PAGES, two.nr_writable);
+	KUNIT_EXPECT_PTR_NE(test, two.page[0], two.page[1]);
+	KUNIT_EXPECT_EQ(test, SPAN_PAGES, shadow->mirror.nr_dirtied);
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+
+/* What is reported as writable is dirty; what need not be is not reported. */
+static void lookup_dirties_what_it_says(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_asked_ops,
+					    false);
+	struct two_spans two;
+
+	two_spans_init(&two, shadow, MMU_MIRROR_FOR_READING);
+	KUNIT_EXPECT_EQ(test, 0, two_spans_look_up(&two));
+	KUNIT_EXPECT_EQ(test, 0, two.nr_writable);
+	KUNIT_EXPECT_EQ(test, 0, shadow->mirror.nr_dirtied);
+	/* Two have such entries already. */
+	shadow->writable = BIT(0) | BIT(NPAGES - 1);
+	two.what.flags = MMU_MIRROR_FOR_WRITING;
+	KUNIT_EXPECT_EQ(test, 0, two_spans_look_up(&two));
+	KUNIT_EXPECT_EQ(test, SPAN_PAGES, two.nr_writable);
+	KUNIT_EXPECT_EQ(test, SPAN_PAGES - 2, shadow->mirror.nr_dirtied);
+	if (!IS_ENABLED(CONFIG_HMM_MIRROR))
+		goto remove;
+	/* Read, but written to as well, where it can be. */
+	shadow->writable = 0;
+	two.what.flags = MMU_MIRROR_FAULT | MMU_MIRROR_WRITABLE;
+	KUNIT_EXPECT_EQ(test, 0, two_spans_look_up(&two));
+	KUNIT_EXPECT_EQ(test, SPAN_PAGES, two.nr_writable);
+	KUNIT_EXPECT_EQ(test, 2 * SPAN_PAGES - 2, shadow->mirror.nr_dirtied);
+remove:
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+
+static void lookup_respects_protection(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	struct two_spans two;
+
+	KUNIT_ASSERT_EQ(test, addr,
+			vm_mmap(NULL, addr, 2 * PAGE_SIZE, PROT_READ,
+				MAP_ANONYMOUS | MAP_PRIVATE | MAP_FIXED, 0));
+	two_spans_init(&two, shadow, MMU_MIRROR_FOR_WRITING);
+	KUNIT_EXPECT_EQ(test, -EPERM, two_spans_look_up(&two));
+	KUNIT_EXPECT_EQ(test, 2, two.what.done);
+	KUNIT_EXPECT_EQ(test, 0, shadow->mirror.nr_dirtied);
+	expect_unlocked(&shadow->mirror);
+	if (IS_ENABLED(CONFIG_HMM_MIRROR)) {
+		two.what.flags |= MMU_MIRROR_OR_READ;
+		KUNIT_EXPECT_EQ(test, 0, two_spans_look_up(&two));
+		KUNIT_EXPECT_NOT_NULL(test, two.page[2]);
+		KUNIT_EXPECT_FALSE(test, two.pfns[2] & HMM_PFN_WRITE);
+		KUNIT_EXPECT_EQ(test, 3, two.nr_writable);
+		KUNIT_EXPECT_EQ(test, 3, shadow->mirror.nr_dirtied);
+	}
+	/* Nothing is mapped, and nothing there before it yet. */
+	vm_munmap(addr + PAGE_SIZE, PAGE_SIZE);
+	remap_memory(test, addr, PAGE_SIZE);
+	remap_memory(test, addr + LENGTH - 2 * PAGE_SIZE, 2 * PAGE_SIZE);
+	two.what.flags = MMU_MIRROR_FOR_READING;
+	KUNIT_EXPECT_EQ(test, -EFAULT, two_spans_look_up(&two));
+	KUNIT_EXPECT_EQ(test, 3, two.what.done);
+	expect_unlocked(&shadow->mirror);
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+
+static void lookup_collides(struct kunit *test, enum mmu_range_mirror_point point)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, true);
+	struct two_spans two;
+	struct actor actor = { .run = run_lookup, .arg = &two };
+
+	two_spans_init(&two, shadow, MMU_MIRROR_FOR_WRITING);
+	inject_gate(point);
+	actor_start(test, &actor, -1);
+	gate_await(test, &inject.gate);
+	/* In the second span only: they are of one sequence. */
+	remap_memory(test, addr, PAGE_SIZE);
+	gate_open(&inject.gate);
+	actor_join(test, &actor);
+	KUNIT_EXPECT_EQ(test, 0, actor.ret);
+	KUNIT_EXPECT_PTR_EQ(test, mapped_page(test, addr), two.page[2]);
+	KUNIT_EXPECT_EQ(test, SPAN_PAGES, shadow->mirror.nr_dirtied);
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+
+static void lookup_collides_before_it_reads(struct kunit *test)
+{
+	lookup_collides(test, MMU_RANGE_MIRROR_BEGUN);
+}
+
+static void lookup_collides_after_it_read(struct kunit *test)
+{
+	lookup_collides(test, MMU_RANGE_MIRROR_LOOKED_UP);
+}
+
+static void lookup_gives_up(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	struct extent extent = { .start = addr, .length = LENGTH };
+	struct two_spans two;
+
+	two_spans_init(&two, shadow, MMU_MIRROR_FOR_WRITING);
+	inject_call(MMU_RANGE_MIRROR_LOOKED_UP, call_invalidate, &extent);
+	KUNIT_EXPECT_EQ(test, -EAGAIN, two_spans_look_up(&two));
+	KUNIT_EXPECT_LT(test, inject.calls, MANY);
+	mmu_range_mirror_set_injection(NULL);
+	KUNIT_EXPECT_EQ(test, SPAN_PAGES, two.what.done);
+	KUNIT_EXPECT_EQ(test, 0, shadow->mirror.nr_dirtied);
+	expect_unlocked(&shadow->mirror);
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+
+/* Use entries, until the gate opens. */
+static void run_hold_read(struct actor *actor)
+{
+	down_read(actor->arg);
+	complete_all(&inject.gate.reached);
+	wait_for_completion(&inject.gate.open);
+	up_read(actor->arg);
+}
+
+/* A read-write semaphore: who reads entries keeps the invalidation out. */
+static void lookup_under_rwsem(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = kunit_kzalloc(test, sizeof(*shadow), GFP_KERNEL);
+	struct extent extent = { .start = addr, .length = LENGTH };
+	struct actor actor = {
+		.run = run_invalidate, .mm = current->mm, .arg = &extent,
+	};
+	struct rw_semaphore rwsem;
+	struct actor reader = { .run = run_hold_read, .arg = &rwsem };
+	struct mmu_mirror_lock lock = { .rwsem = &rwsem };
+	struct mmu_mirror_lock two_locks = {
+		.rwsem = &rwsem, .mutex = &shadow->mutex,
+	};
+	struct two_spans two;
+
+	KUNIT_ASSERT_NOT_NULL(test, shadow);
+	init_rwsem(&rwsem);
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			mmu_range_mirror_insert(&shadow->mirror, current->mm,
+						addr, LENGTH, &shadow_ops,
+						&two_locks));
+	KUNIT_ASSERT_EQ(test, 0,
+			mmu_range_mirror_insert(&shadow->mirror, current->mm,
+						addr, LENGTH, &shadow_ops,
+						&lock));
+	two_spans_init(&two, shadow, MMU_MIRROR_FOR_WRITING);
+	KUNIT_EXPECT_EQ(test, 0, two_spans_look_up(&two));
+	KUNIT_EXPECT_EQ(test, 0, invalidate_nonblock(addr, addr + LENGTH));
+	KUNIT_EXPECT_EQ(test, 1, shadow->invalidated);
+
+	gate_init(&inject.gate);
+	actor_start(test, &reader, -1);
+	gate_await(test, &inject.gate);
+	KUNIT_EXPECT_EQ(test, -EAGAIN, invalidate_nonblock(addr, addr + LENGTH));
+	actor_start(test, &actor, -1);
+	KUNIT_EXPECT_TRUE(test, actor_busy(&actor));
+	KUNIT_EXPECT_EQ(test, 1, shadow->invalidated);
+	gate_open(&inject.gate);
+	actor_join(test, &actor);
+	actor_join(test, &reader);
+	KUNIT_EXPECT_EQ(test, 2, shadow->invalidated);
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+
+/* Memory whose faults wait, as those of userfaultfd do, for an answer. */
+static struct {
+	struct completion asked;
+	struct page *answer;
+	struct task_struct *asks;
+} slow;
+
+static vm_fault_t slow_fault(struct vm_fault *vmf)
+{
+	struct page *page = READ_ONCE(slow.answer);
+
+	if (page) {
+		get_page(page);
+		vmf->page = page;
+		return 0;
+	}
+	slow.asks = current;
+	complete_all(&slow.asked);
+	/* One who wakes it only now comes too early. */
+	mdelay(100);
+	release_fault_lock(vmf);
+	set_current_state(TASK_KILLABLE);
+	if (!READ_ONCE(slow.answer))
+		schedule();
+	__set_current_state(TASK_RUNNING);
+	return VM_FAULT_RETRY;
+}
+
+static const struct vm_operations_struct slow_vm_ops = {
+	.fault = slow_fault,
+};
+
+static int slow_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	vma->vm_ops = &slow_vm_ops;
+	return 0;
+}
+
+static const struct file_operations slow_fops = {
+	.mmap = slow_mmap,
+};
+
+/* Replace the memory of the test's by such. */
+static void slow_map(struct kunit *test, unsigned long addr)
+{
+	struct file *file = anon_inode_getfile("[slow]", &slow_fops, NULL,
+					       O_RDWR);
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
+	slow.answer = NULL;
+	init_completion(&slow.asked);
+	KUNIT_EXPECT_EQ(test, addr,
+			vm_mmap(file, addr, LENGTH, PROT_READ | PROT_WRITE,
+				MAP_SHARED | MAP_FIXED, 0));
+	fput(file);
+}
+
+static void slow_await(struct kunit *test)
+{
+	KUNIT_ASSERT_NE(test, 0,
+			wait_for_completion_timeout(&slow.asked, 20 * HZ));
+}
+
+static void lookup_waits_for_the_answer(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	struct page *page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+	struct two_spans two;
+	struct actor actor = { .run = run_lookup, .arg = &two };
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	slow_map(test, addr);
+	two_spans_init(&two, shadow, MMU_MIRROR_FOR_READING);
+	actor_start(test, &actor, -1);
+	slow_await(test);
+	KUNIT_EXPECT_TRUE(test, actor_busy(&actor));
+	/* An invalidation does not wait for it. */
+	invalidate(addr, addr + LENGTH);
+	WRITE_ONCE(slow.answer, page);
+	wake_up_process(slow.asks);
+	actor_join(test, &actor);
+	KUNIT_EXPECT_EQ(test, 0, actor.ret);
+	KUNIT_EXPECT_PTR_EQ(test, page, two.page[0]);
+	mmu_range_mirror_remove(&shadow->mirror);
+	vm_munmap(addr, LENGTH);
+	put_page(page);
+}
+
+/* What nobody will answer is given up, and what comes later does not begin. */
+static void cancelled(struct kunit *test, struct shadow *shadow,
+		      struct actor *actor)
+{
+	slow_map(test, shadow->mirror.start);
+	actor_start(test, actor, -1);
+	slow_await(test);
+	mmu_range_mirror_cancel(&shadow->mirror);
+	actor_join(test, actor);
+	KUNIT_EXPECT_EQ(test, -ECANCELED, actor->ret);
+	expect_unlocked(&shadow->mirror);
+	KUNIT_EXPECT_EQ(test, -ECANCELED, shadow_populate(shadow, 0, 1));
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+
+static void lookup_is_cancelled(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	struct two_spans two;
+	struct actor actor = { .run = run_lookup, .arg = &two };
+
+	two_spans_init(&two, shadow, MMU_MIRROR_FOR_WRITING);
+	cancelled(test, shadow, &actor);
+}
+
+static void populate_is_cancelled(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, true);
+	struct actor actor = {
+		.run = run_populate, .mm = current->mm, .arg = shadow,
+	};
+
+	cancelled(test, shadow, &actor);
+}
+
+/* Loudly, which only newer kernels let a test ask for. */
+static void removed_mirror_refuses(struct kunit *test)
+{
+#ifdef kunit_warning_suppress
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	struct mmu_range_mirror *mirror = &shadow->mirror;
+	struct page *page = mapped_page(test, addr);
+	unsigned long dirtied, seq;
+	struct two_spans two;
+
+	two_spans_init(&two, shadow, MMU_MIRROR_FOR_READING);
+	seq = mmu_range_mirror_begin(mirror);
+	mmu_range_mirror_remove(mirror);
+	mmu_range_mirror_lock(mirror);
+	KUNIT_EXPECT_TRUE(test, mmu_range_mirror_retry(mirror, seq));
+	mmu_range_mirror_unlock(mirror);
+	dirtied = mirror->nr_dirtied;
+	kunit_warning_suppress(test) {
+		KUNIT_EXPECT_EQ(test, -ESRCH, shadow_populate(shadow, 0, 1));
+		KUNIT_EXPECT_EQ(test, -ESRCH, two_spans_look_up(&two));
+		seq = mmu_range_mirror_begin(mirror);
+		mmu_range_mirror_lock(mirror);
+		KUNIT_EXPECT_TRUE(test, mmu_range_mirror_retry(mirror, seq));
+		mmu_range_mirror_mark_dirty(mirror, page_folio(page));
+		mmu_range_mirror_unlock(mirror);
+		mmu_range_mirror_remove(mirror);
+		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 5);
+	}
+	KUNIT_EXPECT_EQ(test, dirtied, mirror->nr_dirtied);
+#else
+	kunit_skip(test, "the warning would be one");
+#endif
 }
 
 static void run_remove(struct actor *actor)
@@ -2152,6 +2666,19 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(populate_before_the_mark),
 	KUNIT_CASE(populate_waits_for_end),
 	KUNIT_CASE(populate_gives_up),
+	KUNIT_CASE(lookup_refuses),
+	KUNIT_CASE(lookup_finds),
+	KUNIT_CASE(lookup_faults_in),
+	KUNIT_CASE(lookup_dirties_what_it_says),
+	KUNIT_CASE(lookup_respects_protection),
+	KUNIT_CASE(lookup_collides_before_it_reads),
+	KUNIT_CASE(lookup_collides_after_it_read),
+	KUNIT_CASE(lookup_gives_up),
+	KUNIT_CASE(lookup_under_rwsem),
+	KUNIT_CASE(lookup_waits_for_the_answer),
+	KUNIT_CASE(lookup_is_cancelled),
+	KUNIT_CASE(populate_is_cancelled),
+	KUNIT_CASE(removed_mirror_refuses),
 	KUNIT_CASE(remove_within_invalidation),
 	KUNIT_CASE(wait_is_reentrant),
 	KUNIT_CASE(waits_come_after_all_drops),

@@ -53,6 +53,21 @@ long mirror_populate(int fd, const void *addr, size_t length)
 	return device_command(fd, TEST_MIRROR_IOC_POPULATE, &arg);
 }
 
+long mirror_lookup(int fd, const void *addr, size_t length, unsigned int flags,
+		   uint64_t *huge)
+{
+	struct test_mirror_lookup arg = {
+		.start = (uintptr_t)addr,
+		.length = length,
+		.flags = flags,
+	};
+	long ret = device_command(fd, TEST_MIRROR_IOC_LOOKUP, &arg);
+
+	if (huge)
+		*huge = arg.huge;
+	return ret < 0 ? ret : (long)arg.done;
+}
+
 long mirror_io(int fd, unsigned long cmd, const void *addr, void *data,
 	       size_t size)
 {

@@ -23,6 +23,9 @@ long mirror_open(int fd, const void *addr, size_t length, unsigned int kind,
 		 unsigned int flags);
 long mirror_close(int fd);
 long mirror_populate(int fd, const void *addr, size_t length);
+/* Return how many pages were found; @huge of them are mapped together. */
+long mirror_lookup(int fd, const void *addr, size_t length, unsigned int flags,
+		   uint64_t *huge);
 long mirror_fill(int fd);
 long mirror_io(int fd, unsigned long cmd, const void *addr, void *data,
 	       size_t size);

@@ -132,6 +132,12 @@ static long job_populate(struct job *job)
 	return mirror_populate(job->fd, job->addr, job->length);
 }
 
+static long job_look_up(struct job *job)
+{
+	return mirror_lookup(job->fd, job->addr, job->length,
+			     TEST_MIRROR_FOR_WRITING, NULL);
+}
+
 static long job_fill(struct job *job)
 {
 	return mirror_fill(job->fd);
@@ -1249,40 +1255,43 @@ static bool page_is_gone(void *addr)
 /*
  * MADV_FREE leaves pages writable and clean; a lookup of them faults nothing,
  * so that only the mirror knows that they are written to. Reclaim drops those
- * that are clean.
+ * that are clean. What was mirrored before makes no difference: it is gone.
  */
-TEST_F(anonymous, dirty_of_freed)
+static void dirty_of_freed(struct __test_metadata *_metadata,
+			   struct mirrors *m, int fd, unsigned int generation)
 {
-	struct region *r = &self->m.r;
+	struct region *r = &m->r;
 	size_t i, npages = region_pages(r);
-	unsigned int generation, lost = 0;
+	unsigned int lost = 0;
 	void *control = reserve(page_size, page_size);
 
 	pin_to_cpu(0);
-	ASSERT_EQ(0, mprotect(control, page_size,
-			      PROT_READ | PROT_WRITE));
-	for (generation = 2; generation < 4; generation++) {
-		int fd = generation == 2 ? self->m.window : self->m.table;
-
-		user_write(control, 1);
-		ASSERT_EQ(0, madvise(control, page_size, MADV_FREE));
-		ASSERT_EQ(0, madvise(r->addr, r->size, MADV_FREE));
-		expect_gone(_metadata, &self->m, 0, npages);
-		ASSERT_TRUE(fd == self->m.window ?
-			    eventually(window_maps(fd, npages)) :
-			    !mirror_populate(fd, r->addr, r->size));
-		for (i = 0; i < npages; i++) {
-			ASSERT_EQ(0, mirror_write(fd, page_at(r, i),
-						  token(generation, i)));
-		}
-		if (!eventually(page_is_gone(control)))
-			SKIP(return, "freed pages are not reclaimed here");
-		ASSERT_EQ(0, madvise(r->addr, r->size, MADV_PAGEOUT));
-		for (i = 0; i < npages; i++)
-			lost += page_read(r, i) != token(generation, i);
-		EXPECT_EQ(0, lost);
-		write_pages(r, 0, npages, generation);
+	ASSERT_EQ(0, mprotect(control, page_size, PROT_READ | PROT_WRITE));
+	user_write(control, 1);
+	ASSERT_EQ(0, madvise(control, page_size, MADV_FREE));
+	ASSERT_EQ(0, madvise(r->addr, r->size, MADV_FREE));
+	expect_gone(_metadata, m, 0, npages);
+	ASSERT_TRUE(fd == m->window ?
+		    eventually(window_maps(fd, npages)) :
+		    !mirror_populate(fd, r->addr, r->size));
+	for (i = 0; i < npages; i++) {
+		ASSERT_EQ(0, mirror_write(fd, page_at(r, i),
+					  token(generation, i)));
 	}
+	if (!eventually(page_is_gone(control)))
+		SKIP(return, "freed pages are not reclaimed here");
+	ASSERT_EQ(0, madvise(r->addr, r->size, MADV_PAGEOUT));
+	for (i = 0; i < npages; i++)
+		lost += page_read(r, i) != token(generation, i);
+	EXPECT_EQ(0, lost);
+	write_pages(r, 0, npages, generation);
+	munmap(control, page_size);
+}
+
+TEST_F(anonymous, dirty_of_freed)
+{
+	dirty_of_freed(_metadata, &self->m, self->m.window, 2);
+	dirty_of_freed(_metadata, &self->m, self->m.table, 3);
 	expect_recovered(_metadata, &self->m, 4);
 }
 
@@ -1329,6 +1338,37 @@ TEST_F(thp, split)
 	expect_gone(_metadata, &self->m, 0, thp_size / page_size);
 	EXPECT_EQ(token(1, 0), page_read(r, 0));
 	expect_recovered(_metadata, &self->m, 2);
+}
+
+/* One entry of the CPU's is one page to mark, for one who asks for all. */
+TEST_F(thp, lookup_marks_once)
+{
+	struct region *r = &self->m.r;
+	size_t npages = thp_size / page_size;
+	uint64_t dirtied, huge;
+
+	ASSERT_EQ(0, mprotect(r->addr, r->size, PROT_READ));
+	ASSERT_EQ(0, mprotect(r->addr, r->size, PROT_READ | PROT_WRITE));
+	dirtied = mirror_stats(self->m.table).nr_dirtied;
+	ASSERT_EQ(npages, mirror_lookup(self->m.table, r->addr, thp_size,
+					TEST_MIRROR_FOR_WRITING, &huge));
+	if (huge != npages)
+		SKIP(return, "the lookup knows of no huge pages");
+	EXPECT_EQ(dirtied + 1, mirror_stats(self->m.table).nr_dirtied);
+	expect_coherent(_metadata, &self->m, 0, npages);
+}
+
+TEST_F(thp, dirty_of_freed)
+{
+	struct region *r = &self->m.r;
+
+	dirty_of_freed(_metadata, &self->m, self->m.window, 2);
+	/* Reclaim may have split it. */
+	if (madvise(r->addr, r->size, MADV_COLLAPSE) ||
+	    huge_kb(r, "AnonHugePages:") * 1024 != (long)r->size)
+		SKIP(return, "no huge pages to be had");
+	dirty_of_freed(_metadata, &self->m, self->m.table, 3);
+	expect_recovered(_metadata, &self->m, 4);
 }
 
 TEST_F(thp, discard_part)
@@ -2164,6 +2204,121 @@ TEST_F(kind, userfault)
 	for (i = 0; i < ARRAY_SIZE(discards); i++)
 		refused += job_wait(_metadata, &discards[i]) != 0;
 	EXPECT_EQ(0, refused);
+}
+
+/* A worker finds the pages, without an address space of its own. */
+TEST_F(kind, lookup_by_a_worker)
+{
+	size_t i, npages = region_pages(&self->r);
+	struct test_mirror_stats stats;
+	uint64_t value;
+
+	ASSERT_EQ(0, mirror_open(self->fd, self->r.addr, self->r.size,
+				 variant->kind, TEST_MIRROR_WRITE));
+	if (variant->kind == TEST_MIRROR_WINDOW) {
+		EXPECT_EQ(-EOPNOTSUPP, mirror_lookup(self->fd, self->r.addr,
+						     page_size, 0, NULL));
+		return;
+	}
+	/* One that is not there, and is not asked for. */
+	ASSERT_EQ(0, madvise(self->addr, page_size, MADV_DONTNEED));
+	ASSERT_EQ(npages, mirror_lookup(self->fd, self->r.addr, self->r.size,
+					TEST_MIRROR_WRITABLE, NULL));
+	EXPECT_EQ(npages - 1, mirror_stats(self->fd).nr_dirtied);
+	EXPECT_FALSE(mirror_reaches(self->fd, self->addr));
+	EXPECT_FALSE(page_bits(self->addr) & PAGEMAP_PRESENT);
+	ASSERT_EQ(npages, mirror_lookup(self->fd, self->r.addr, self->r.size,
+					TEST_MIRROR_FOR_WRITING, NULL));
+	stats = mirror_stats(self->fd);
+	EXPECT_EQ(npages, stats.mapped);
+	EXPECT_EQ(2 * npages - 1, stats.nr_dirtied);
+	ASSERT_EQ(0, mirror_write(self->fd, self->addr, 7));
+	EXPECT_EQ(7, page_read(&self->r, self->page));
+	/* Nothing can be written there, and then nothing is there. */
+	ASSERT_EQ(0, mprotect(self->addr, page_size, PROT_READ));
+	EXPECT_EQ(-EPERM, mirror_lookup(self->fd, self->r.addr, self->r.size,
+					TEST_MIRROR_FOR_WRITING, NULL));
+	ASSERT_EQ(npages, mirror_lookup(self->fd, self->r.addr, self->r.size,
+					TEST_MIRROR_FOR_WRITING |
+					TEST_MIRROR_OR_READ, NULL));
+	EXPECT_FALSE(mirror_reaches(self->fd, self->addr));
+	ASSERT_EQ(0, munmap(self->addr, page_size));
+	EXPECT_EQ(-EFAULT, mirror_lookup(self->fd, self->r.addr, self->r.size,
+					 TEST_MIRROR_FAULT, NULL));
+	for (i = 0; i < self->page; i++)
+		EXPECT_EQ(0, mirror_read(self->fd, page_at(&self->r, i), &value));
+}
+
+/* A lookup that waits for an answer, and gets one. */
+TEST_F(kind, lookup_waits_for_userfault)
+{
+	struct job lookup = {
+		.run = job_look_up, .fd = self->fd, .addr = self->addr,
+		.length = page_size, .cpu = -1,
+	};
+
+	self->uffd = userfault_open(0);
+	if (self->uffd < 0)
+		SKIP(return, "no userfaultfd");
+	if (variant->kind == TEST_MIRROR_WINDOW)
+		return;
+	ASSERT_EQ(0, mirror_open(self->fd, self->r.addr, self->r.size,
+				 variant->kind, TEST_MIRROR_WRITE));
+	ASSERT_EQ(0, madvise(self->addr, page_size, MADV_DONTNEED));
+	ASSERT_EQ(0, userfault_register(self->uffd, self->addr, page_size,
+					UFFDIO_REGISTER_MODE_MISSING));
+	job_start(_metadata, &lookup);
+	ASSERT_EQ((uintptr_t)self->addr,
+		  userfault_wait(self->uffd) & ~(page_size - 1));
+	/* Nor is an invalidation kept by it. */
+	ASSERT_EQ(0, madvise(self->r.addr, page_size, MADV_DONTNEED));
+	EXPECT_FALSE(atomic_load(&lookup.done));
+	ASSERT_EQ(0, userfault_zero(self->uffd, self->addr));
+	EXPECT_EQ(1, job_wait(_metadata, &lookup));
+	EXPECT_TRUE(mirror_reaches(self->fd, self->addr));
+}
+
+/*
+ * The one who should answer the fault is killed while a worker of the device's
+ * waits for the answer, and the device for the worker: the lookup is given up.
+ */
+TEST_F(kind, lookup_dies_with_its_process)
+{
+	int status, tries;
+	pid_t pid;
+
+	if (variant->kind == TEST_MIRROR_WINDOW)
+		return;
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		int uffd = userfault_open(0), fd = device_open();
+
+		if (uffd < 0 || fd < 0 ||
+		    madvise(self->r.addr, self->r.size, MADV_DONTNEED) ||
+		    userfault_register(uffd, self->r.addr, self->r.size,
+				       UFFDIO_REGISTER_MODE_MISSING) ||
+		    mirror_open(fd, self->r.addr, self->r.size, variant->kind,
+				TEST_MIRROR_WRITE))
+			_exit(1);
+		mirror_lookup(fd, self->r.addr, self->r.size,
+			      TEST_MIRROR_FOR_WRITING, NULL);
+		_exit(2);
+	}
+	usleep(300000);
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	for (tries = 0; tries < 100; tries++) {
+		pid_t ended = waitpid(pid, &status, WNOHANG);
+
+		ASSERT_LE(0, ended);
+		if (ended)
+			break;
+		usleep(100000);
+	}
+	ASSERT_LT(tries, 100);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 1)
+		SKIP(return, "no userfaultfd");
+	EXPECT_EQ(SIGKILL, status);
 }
 
 /*
