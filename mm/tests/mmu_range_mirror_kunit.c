@@ -2582,6 +2582,7 @@ static void late_reader_finds_memory(struct kunit *test)
 	actor_join(test, &eye);
 	KUNIT_EXPECT_NULL(test, late.seen);
 }
+
 #ifdef CONFIG_EVENT_TRACING
 static void run_nothing(struct actor *actor)
 {

@@ -281,11 +281,12 @@ static void row(const char *name, int nr_queues, const char *unit,
 		const char *target, double *values)
 {
 	qsort(values, NR_TIMES, sizeof(*values), by_value);
-	printf("{\"part\": \"packets\", \"name\": \"%s\", \"x\": %d, "
-	       "\"unit\": \"%s\", \"median\": %.2f, \"lo\": %.2f, "
-	       "\"hi\": %.2f, \"target\": %s, \"spread\": \"quartiles\"}\n",
-	       name, nr_queues, unit, values[NR_TIMES / 2],
-	       values[NR_TIMES / 4], values[NR_TIMES * 3 / 4], target);
+	printf("{\"part\": \"packets\", \"name\": \"%s\", \"x\": %d, ",
+	       name, nr_queues);
+	printf("\"unit\": \"%s\", \"median\": %.2f, \"lo\": %.2f, ", unit,
+	       values[NR_TIMES / 2], values[NR_TIMES / 4]);
+	printf("\"hi\": %.2f, \"target\": %s, \"spread\": \"quartiles\"}\n",
+	       values[NR_TIMES * 3 / 4], target);
 	fflush(stdout);
 }
 

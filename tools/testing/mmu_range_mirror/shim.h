@@ -28,7 +28,7 @@
 #endif
 #define EXPORT_SYMBOL_GPL(symbol)
 #ifndef ____cacheline_aligned
-#define ____cacheline_aligned	__attribute__((aligned(64)))
+#define ____cacheline_aligned	__aligned(64)
 #endif
 #define ____cacheline_aligned_in_smp	____cacheline_aligned
 #define DECLARE_TRACEPOINT(name)	extern const int unused_##name
@@ -99,6 +99,7 @@ static inline void cpumask_set_cpu(unsigned int cpu, struct cpumask *mask)
 #define spinlock_t		struct mutex
 #define MMU_NOTIFY_EXCLUSIVE	0
 #define lockdep_assert_held(lock)
+#define lockdep_assert_held_write(lock)
 
 #define refcount_t		atomic_t
 #ifndef DECLARE_FLEX_ARRAY
@@ -112,6 +113,10 @@ struct mmu_notifier_range;
 struct page;
 
 /* As large as without debugging. */
+struct rw_semaphore {
+	int unused;
+};
+
 struct mutex {
 	long unused[4];
 };
@@ -137,6 +142,14 @@ static inline void mutex_lock(struct mutex *lock)
 }
 
 static inline void mutex_unlock(struct mutex *lock)
+{
+}
+
+static inline void down_write(struct rw_semaphore *lock)
+{
+}
+
+static inline void up_write(struct rw_semaphore *lock)
 {
 }
 
