@@ -22,7 +22,8 @@ LOCKS = {'window_lock', 'mm_lock', 'ptl'}
 ATOMICS = {'dropped', 'drained', 'marks', 'flushed'}
 POINTERS = {'kaddr', 'shadow'}
 
-CONSTANT_MEMBERS = {'mutex': 0, 'writable': 1, 'wait_sleeps': 0, 'closed': 0}
+CONSTANT_MEMBERS = {'mutex': 0, 'rwsem': 0, 'removed': 0, 'writable': 1,
+		    'wait_sleeps': 0, 'closed': 0}
 # Counts and hints that no order depends on.
 STATISTICS = {'installed', 'dropped_pages', 'nr_dirtied', 'collisions', 'drops',
 	      'missed',
