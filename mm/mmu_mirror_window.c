@@ -604,6 +604,7 @@ static void window_dropped(struct mmu_mirror_window *window,
  */
 static unsigned long window_drop_far(struct mmu_mirror_window *window,
 				     unsigned long first, unsigned long last)
+	__must_hold(&window->mirror)
 {
 	unsigned long total = 0;
 

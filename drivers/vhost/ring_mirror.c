@@ -801,7 +801,6 @@ static struct vhost_ring_entry *mirrors_after(struct list_head *node)
 }
 
 static void *mirrors_start(struct seq_file *seq, loff_t *pos)
-	__acquires(&mirrors_lock)
 {
 	struct vhost_ring_entry *place = seq->private;
 
@@ -821,7 +820,6 @@ static void *mirrors_next(struct seq_file *seq, void *v, loff_t *pos)
 }
 
 static void mirrors_stop(struct seq_file *seq, void *v)
-	__releases(&mirrors_lock)
 {
 	struct vhost_ring_entry *place = seq->private;
 	struct vhost_ring_entry *entry = v;
