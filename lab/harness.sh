@@ -420,7 +420,7 @@ mkdir -p "$fake/.ci" "$fake/lab/run" "$fake/lab/mm"
 cp "$REPO/Makefile" "$fake"
 cp "$REPO/.ci/run" "$fake/.ci"
 cp "$LAB/check.sh" "$LAB/env.sh" "$LAB/summary" "$fake/lab"
-cat >"$fake/stub" <<'END'
+cat >"$fake/tier" <<'END'
 #!/bin/sh
 name=$(basename "$0")
 echo "this is $name" >"$MRM_LOGS/console"
@@ -431,10 +431,10 @@ esac
 printf 'TAP version 13\n1..1\n%sok 1 %s\n' "${failed:+not }" "$name"
 exit ${failed:-0}
 END
-chmod +x "$fake/stub"
-for stub in harness run/gates static litmus kunit selftest run/run mutants mm/mm \
+chmod +x "$fake/tier"
+for script in harness run/gates static litmus kunit selftest run/run mutants mm/mm \
 	both build package-cases; do
-	cp "$fake/stub" "$fake/lab/$stub.sh"
+	cp "$fake/tier" "$fake/lab/$script.sh"
 done
 
 # all "LINE" STATUS WHAT [FAILING]: what .ci/run comes to.

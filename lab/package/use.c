@@ -195,7 +195,7 @@ static void be_a_guest(void)
 	if (fd < 0)
 		err(1, "socket");
 	connect(fd, (void *)&addr, sizeof(addr));
-	for (waited = 0; !*(volatile __u16 *)&used->idx; waited++) {
+	for (waited = 0; !__atomic_load_n(&used->idx, __ATOMIC_ACQUIRE); waited++) {
 		if (waited == PATIENCE_MS)
 			errx(1, "no packet arrives");
 		poll(NULL, 0, 1);
