@@ -112,6 +112,12 @@ true_source() {
 }
 
 # A comment is in the way of one hunk.
+# Whoever else installs what there is cannot have it either.
+not_by_hand() {
+	! inside dkms install -m $NAME -v 0.1 -k "$new" >>"$log" 2>&1 &&
+		stocks "$new"
+}
+
 a_hunk_fails() {
 	rm -rf "$out/changed"
 	mkdir "$out/changed"
@@ -121,19 +127,17 @@ a_hunk_fails() {
 		"$out/changed/$SOURCE/drivers/vhost/vhost.c"
 	inside dkms unbuild -m $NAME -v 0.1 -k "$new" >>"$log" 2>&1
 	as_source "$out/changed"
-	reconfigure && said "does not apply to vhost" && stocks "$new" || return 1
-	# By hand, and by whatever else builds what there is to build.
-	! inside dkms install -m $NAME -v 0.1 -k "$new" >>"$log" 2>&1 &&
-		stocks "$new"
+	look_again && said "does not apply to vhost" && stocks "$new" || return 1
+	not_by_hand
 }
 
-reconfigure() {
+look_again() {
 	inside "/usr/src/$NAME/packaging/sync" >"$out/$suite.last" 2>&1
 }
 
 builds_again() {
 	true_source
-	reconfigure && ours "$new"
+	look_again && ours "$new"
 }
 
 # A kernel that has no vhost_vdpa.
@@ -141,7 +145,7 @@ without_vdpa() {
 	config=$root/usr/src/linux-headers-$new/include/config/auto.conf
 	as_root sed -i '/^CONFIG_VHOST_VDPA=/d' "$config"
 	inside dkms unbuild -m $NAME -v 0.1 -k "$new" >>"$log" 2>&1
-	reconfigure
+	look_again
 	path_of "$new" vhost_net | grep -q /updates/ &&
 		path_of "$new" vhost_vdpa | grep -q /kernel/ &&
 		inside dkms unbuild -m $NAME -v 0.1 -k "$new" >>"$log" 2>&1 &&
@@ -164,15 +168,13 @@ mokutil() {
 key_is_unknown() {
 	inside dkms unbuild -m $NAME -v 0.1 -k "$new" >>"$log" 2>&1
 	mokutil "not enrolled"
-	reconfigure && said "mokutil --import" && stocks "$new" || return 1
-	# Nor does anybody's hand.
-	! inside dkms install -m $NAME -v 0.1 -k "$new" >>"$log" 2>&1 &&
-		stocks "$new"
+	look_again && said "mokutil --import" && stocks "$new" || return 1
+	not_by_hand
 }
 
 key_is_known() {
 	mokutil "already enrolled"
-	reconfigure
+	look_again
 	as_root rm "$root/usr/local/bin/mokutil"
 	ours "$new" && [ -n "$(inside modinfo -k "$new" -F signer vhost)" ]
 }
