@@ -111,6 +111,10 @@ static inline struct mm_struct *new_mm(void)
 	struct mm_struct *mm = mm_alloc();
 
 	if (mm) {
+#ifdef CONFIG_MEMCG
+		/* A thread that uses it may end before it: as after an exit. */
+		RCU_INIT_POINTER(mm->owner, NULL);
+#endif
 		mm->task_size = TASK_SIZE;
 		arch_pick_mmap_layout(mm, &current->signal->rlim[RLIMIT_STACK]);
 	}
