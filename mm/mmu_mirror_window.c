@@ -966,6 +966,7 @@ static void window_fill(struct work_struct *work)
 		container_of(work, struct mmu_mirror_window, fill);
 	struct mm_struct *mm = window->mirror.notifier.mm;
 	unsigned long missed;
+	bool was_absent;
 	u64 began;
 
 	queue_rest(window->queue);
@@ -973,6 +974,7 @@ static void window_fill(struct work_struct *work)
 	if (!mmget_not_zero(mm))
 		return;
 	missed = READ_ONCE(window->missed);
+	was_absent = window_absent(window, missed);
 	began = ktime_get_ns();
 	kthread_use_mm(mm);
 	window_fill_pages(window, missed);
@@ -982,10 +984,14 @@ static void window_fill(struct work_struct *work)
 	queue_spent(window->queue, ktime_get_ns() - began);
 	WRITE_ONCE(window->fills, window->fills + 1);
 	/* One page that cannot be mapped does not keep the others waiting. */
-	if (window_absent(window, missed))
+	if (window_absent(window, missed)) {
 		rest_on(&window->empty, WINDOW_EMPTY_REST);
-	else
-		rest_on(&window->rest, WINDOW_STORM_REST);
+		return;
+	}
+	/* A page that is replaced is absent for a moment, each time a new one. */
+	if (was_absent)
+		window->empty.backoff = 0;
+	rest_on(&window->rest, WINDOW_STORM_REST);
 }
 
 /**

@@ -1954,6 +1954,29 @@ static void window_rests_by_page(struct kunit *test)
 	window_teardown(&t);
 }
 
+/* A page that was absent and came back was replaced, and does not rest longer. */
+static void window_page_comes_back(struct kunit *test)
+{
+	struct window_test t;
+
+	window_setup(test, &t);
+	vm_munmap(t.addr, PAGE_SIZE);
+	t.window->empty.backoff = HZ / 2;
+	t.window->empty.until = jiffies;
+	schedule_work(&t.window->fill);
+	flush_work(&t.window->fill);
+	KUNIT_EXPECT_EQ(test, HZ, t.window->empty.backoff);
+	KUNIT_ASSERT_EQ(test, t.addr,
+			vm_mmap(NULL, t.addr, PAGE_SIZE, PROT_READ | PROT_WRITE,
+				MAP_ANONYMOUS | MAP_PRIVATE | MAP_FIXED, 0));
+	KUNIT_ASSERT_EQ(test, 0, put_user(1, (int __user *)t.addr));
+	schedule_work(&t.window->fill);
+	flush_work(&t.window->fill);
+	KUNIT_EXPECT_NOT_NULL(test, t.window->kaddr[0]);
+	KUNIT_EXPECT_EQ(test, 0, t.window->empty.backoff);
+	window_teardown(&t);
+}
+
 /* By the clock that fills are measured with; mdelay() may know another. */
 static void call_spin(void *arg)
 {
@@ -2703,6 +2726,7 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(window_backs_off),
 	KUNIT_CASE(window_rest_is_not_shortened),
 	KUNIT_CASE(window_rests_by_page),
+	KUNIT_CASE(window_page_comes_back),
 	KUNIT_CASE(window_fills_have_a_budget),
 	KUNIT_CASE(window_fills_of_others_go_on),
 	KUNIT_CASE(window_counts_unknown_events),
