@@ -290,6 +290,11 @@ static void insert_refuses(struct kunit *test)
 							    (bad[i].from_top ? top : 0),
 							    bad[i].length, &shadow_ops, NULL),
 				    "case %d", i);
+	KUNIT_ASSERT_EQ(test, 0,
+			mmu_range_mirror_insert(&mirror, current->mm,
+						top - PAGE_SIZE, PAGE_SIZE,
+						&shadow_ops, NULL));
+	mmu_range_mirror_remove(&mirror);
 	KUNIT_EXPECT_EQ(test, -EINVAL,
 			mmu_range_mirror_insert(&mirror, current->mm, addr,
 						LENGTH, &no_ops, NULL));
@@ -1258,6 +1263,7 @@ static void window_open_refuses(struct kunit *test)
 	unsigned long top = current->mm->task_size;
 	struct mmu_mirror_domain *domain = mmu_mirror_domain_alloc();
 	struct mm_struct *mm = current->mm;
+	struct mmu_mirror_window *window;
 
 	KUNIT_ASSERT_NOT_NULL(test, domain);
 	KUNIT_EXPECT_EQ(test, -EINVAL,
@@ -1269,6 +1275,10 @@ static void window_open_refuses(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -E2BIG,
 			PTR_ERR(mmu_mirror_window_open(domain, mm, PAGE_SIZE, SZ_1G + 1, true)));
 	KUNIT_EXPECT_EQ(test, 0, atomic_read(&domain->nr_windows));
+	window = mmu_mirror_window_open(domain, mm, PAGE_SIZE, SZ_1G, true);
+	KUNIT_EXPECT_FALSE(test, IS_ERR(window));
+	if (!IS_ERR(window))
+		mmu_mirror_window_close(window);
 	mmu_mirror_domain_destroy(domain);
 	mmu_mirror_domain_destroy(NULL);
 }
@@ -2221,6 +2231,22 @@ static void long_wait_is_reported(struct kunit *test)
 	check_reader_waited_for(test, true, false, 2500ULL * NSEC_PER_MSEC);
 }
 
+/* On 32-bit machines this takes a day or two of invalidations. */
+static void drain_waits_when_the_count_wraps(struct kunit *test)
+{
+	struct window_test t;
+	long waits;
+
+	window_setup(test, &t);
+	atomic_long_set(&t.domain->dropped, LONG_MAX);
+	atomic_long_set(&t.domain->drained, LONG_MAX);
+	waits = atomic_long_read(&t.domain->nr_waits);
+	invalidate(t.addr, t.addr + PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, waits + 1, atomic_long_read(&t.domain->nr_waits));
+	KUNIT_EXPECT_EQ(test, LONG_MIN, atomic_long_read(&t.domain->drained));
+	window_teardown(&t);
+}
+
 /* The CPU that is outside leaves the mask, and costs no more interrupts. */
 static void drain_clears_the_mask(struct kunit *test)
 {
@@ -2737,6 +2763,7 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(invalidate_waits_for_known_reader),
 	KUNIT_CASE(invalidate_waits_for_outer_section),
 	KUNIT_CASE_SLOW(long_wait_is_reported),
+	KUNIT_CASE(drain_waits_when_the_count_wraps),
 	KUNIT_CASE(drain_clears_the_mask),
 	KUNIT_CASE(second_waits_before_the_first),
 	KUNIT_CASE(second_waits_beside_the_first),
