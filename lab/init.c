@@ -22,6 +22,7 @@
 #include <fcntl.h>
 #include <glob.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,17 +195,32 @@ static int open_results(void)
 	return fd;
 }
 
-/* The terminal becomes the session's own: ^C reaches what the shell runs. */
-static void run_shell(const char *terminal)
+/*
+ * The terminal becomes the session's own: ^C reaches what the shell runs. When the
+ * session's leader exits, the terminal hangs up and forgets what it has not sent yet,
+ * so the leader waits for that, and the shell is another.
+ */
+static int run_shell(const char *terminal)
 {
-	int fd = open(terminal, O_RDWR);
+	int fd = open(terminal, O_RDWR), status;
+	pid_t pid;
 
 	if (fd < 0)
 		die(terminal);
 	for (int i = 0; i < 3; i++)
 		dup2(fd, i);
-	execl("/bin/sh", "-sh", NULL);
-	die("/bin/sh");
+	pid = fork();
+	if (pid < 0)
+		die("fork");
+	if (!pid) {
+		execl("/bin/sh", "-sh", NULL);
+		die("/bin/sh");
+	}
+	status = wait_for(pid);
+	/* It is in the background since the shell took the terminal. */
+	signal(SIGTTOU, SIG_IGN);
+	tcdrain(STDOUT_FILENO);
+	return status;
 }
 
 static int run_test(int results)
@@ -220,7 +236,7 @@ static int run_test(int results)
 	if (!pid) {
 		setsid();
 		if (terminal)
-			run_shell(terminal);
+			exit(run_shell(terminal));
 		if (dup2(results, STDOUT_FILENO) < 0)
 			die("dup2");
 		execl("/test.sh", "/test.sh", NULL);
