@@ -111,13 +111,13 @@ true_source() {
 	as_root mv "$out/true.tar.xz" "$root/usr/src/$SOURCE.tar.xz"
 }
 
-# A comment is in the way of one hunk.
 # Whoever else installs what there is cannot have it either.
 not_by_hand() {
 	! inside dkms install -m $NAME -v 0.1 -k "$new" >>"$log" 2>&1 &&
 		stocks "$new"
 }
 
+# A comment is in the way of one hunk.
 a_hunk_fails() {
 	rm -rf "$out/changed"
 	mkdir "$out/changed"
@@ -199,6 +199,12 @@ upgraded() {
 		grep -q '/0[.]2.*installed' && ! inside dkms status | grep -q '/0[.]1'
 }
 
+# The kernel that was left alone gets its source, too.
+newer_series() {
+	apt_says "building for Linux $foreign" install \
+		"linux-source-7.3=$(version_of "$foreign")" && ours "$foreign"
+}
+
 purged() {
 	apt purge $NAME-dkms && stocks "$old" && stocks "$new" &&
 		[ ! -e "$root/var/lib/dkms/$NAME" ] &&
@@ -256,7 +262,14 @@ check_suite() {
 	result_of "is installed when its key is known" key_is_known
 	result_of "is upgraded" upgraded
 	result_of "has what another driver is built with" third_driver
-	result_of "is used, and removed while it is loaded" machine 0.2
+	result_of "is used, and removed while it is loaded" machine 0.2 "$new"
+	case $foreign in
+	7.3.*)
+		result_of "builds for 7.3 when its source comes" newer_series
+		result_of "is used there, and removed while it is loaded" \
+			machine 0.2 "$foreign"
+		;;
+	esac
 	headers_go
 	result_of "is removed when the headers have gone" purged
 }

@@ -73,31 +73,34 @@ make_root() {
 	apt install kmod iproute2 openssl
 }
 
-# machine VERSION: boots a copy of $root, which has that version of the package, on
-# the kernel $new; the modules are built, not installed.
+# machine VERSION RELEASE: boots a copy of $root, which has that version of the
+# package, on that kernel; the modules are built, not installed.
 machine() {
 	version=$1
-	name=package-$suite
+	release=$2
+	name=package-$suite-${release%%[+-]*}
 	build=$CACHE/build/$name
 	as_root rm -rf "$build"
 	mkdir -p "$build/arch/x86/boot" "$build/include/config"
-	echo "$new" >"$build/include/config/kernel.release"
-	cp "$root/boot/vmlinuz-$new" "$build/arch/x86/boot/bzImage"
-	inside dkms uninstall -m $NAME -v "$version" -k "$new" >>"$log" 2>&1
+	echo "$release" >"$build/include/config/kernel.release"
+	cp "$root/boot/vmlinuz-$release" "$build/arch/x86/boot/bzImage"
+	inside dkms uninstall -m $NAME -v "$version" -k "$release" >>"$log" 2>&1
 	as_root rsync -ax --exclude /boot --exclude /proc/\* --exclude /sys/\* \
 		--exclude /dev/\* --exclude /tmp/\* --exclude /var/cache \
 		--exclude /var/lib/apt/lists --exclude /usr/lib/gcc\* \
 		--exclude "/usr/src/linux-headers-*-common*" \
-		--exclude "/usr/src/$SOURCE.tar.xz" --exclude /usr/lib/llvm\* \
+		--exclude "/usr/src/linux-source-*.tar.xz" --exclude /usr/lib/llvm\* \
 		"$root/" "$build/root"
-	inside dkms install -m $NAME -v "$version" -k "$new" >>"$log" 2>&1
+	inside dkms install -m $NAME -v "$version" -k "$release" >>"$log" 2>&1
 	as_root rm -f "$build/root/etc/modules"
 	# What owns it is asked, and what it is of; it is not unpacked.
-	as_root touch "$build/root/usr/src/$SOURCE.tar.xz"
+	for tarball in "$root"/usr/src/linux-source-*.tar.xz; do
+		as_root touch "$build/root/usr/src/${tarball##*/}"
+	done
 	as_root mkdir -p "$build/root/selftests" "$build/root/boot" \
 		"$build/root/dev" "$build/root/var/cache/apt/archives"
 	for other in "$build"/root/lib/modules/*; do
-		[ "${other##*/}" = "$new" ] || as_root rm -rf "$other"
+		[ "${other##*/}" = "$release" ] || as_root rm -rf "$other"
 	done
 	programs "$build/selftests"
 	as_root cp "$build"/selftests/* "$build/root/selftests/"
