@@ -15,8 +15,8 @@
 # lo and hi are the spread; say what of in the first row's "spread". A target is
 # "<= NUMBER" or ">= NUMBER" for the median, or null. Optional: "note", shown
 # beside the row; "series", for several figures of one name ("p50", "p99"); "x",
-# a number, for a plot of curves in place of bars. Rows of unit "ratio" are not
-# drawn. What is compared has to be measured in turn, round after round, within
+# a number, for a plot of curves in place of bars. Rows of unit "ratio", and those
+# with "drawn" false, are not drawn. What is compared has to be measured in turn, round after round, within
 # one part.
 #
 # build/bench/PART.json in the cache gets the rows, with "met" added, and
@@ -26,7 +26,7 @@
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
 
-PARTS="reader packets invalidator scale parallel vhost pps pfncache core-mm"
+PARTS="reader packets ringpath invalidator scale parallel vhost pps pfncache core-mm"
 [ $# -eq 0 ] || PARTS=$*
 
 need python3 gnuplot-nox

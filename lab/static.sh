@@ -145,6 +145,15 @@ user_space() {
 		-C "$tree/tools/testing/mmu_range_mirror" 2>&1
 }
 
+# The vhost.c that the kernel's own build makes of it: it runs, and moves packets.
+ring_path() {
+	program=$("$LAB/ringpath/build.sh" 6.12 2>"$out/ring-path.log") || {
+		cat "$out/ring-path.log"
+		return
+	}
+	"$program" check >"$out/ring-path" || cat "$out/ring-path"
+}
+
 # Everything that the compiler and sparse say of a file that is ours, or that
 # a patch of ours touches.
 warnings() {
@@ -243,6 +252,7 @@ all() {
 	checkpatch --strict on the patches: checkpatch_patches
 	kernel-doc: kernel_doc
 	the guard builds in user space: user_space
+	vhost's ring path of 6.12 moves packets in user space: ring_path
 	END
 }
 

@@ -5,8 +5,8 @@ prose.py TABLE: are the figures that documents quote those that make bench wrote
 
 A line of TABLE is a document, a text in it, and where its figures are from, by tabs.
 The text has {} for each figure, and any white space for a space. For each {} there is
-an expression, in order, separated by semicolons: PART:NAME or PART:NAME,SERIES is the
-median of a row of make bench; two of them may be divided by or subtracted from each
+an expression, in order, separated by semicolons: PART:NAME, PART:NAME@X or
+PART:NAME,SERIES is the median of a row of make bench; two of them may be divided by or subtracted from each
 other (" / ", " - "). Rows are looked up in lab/bench/figures: PART.json as the bench
 wrote it, or else the bars of PART.svg, whose axis is logarithmic. commit:NAME is the
 number of a patch of the upstream series.
@@ -68,7 +68,8 @@ def rows(part, known={}):
             known[part] = commits(), 0
         elif os.path.exists(path + ".json"):
             with open(path + ".json") as file:
-                known[part] = {(row["name"], row.get("series", "")): row["median"]
+                known[part] = {(row["name"] + ("@%g" % row["x"] if "x" in row else ""),
+                                row.get("series", "")): row["median"]
                                for row in json.load(file)}, 0
         else:
             known[part] = plotted(path + ".svg"), PLOT

@@ -108,7 +108,7 @@ def quoted(text):
 
 def plot(part, rows, path):
     """Bars for each unit, grouped by series; or curves, where there is an x."""
-    rows = [row for row in rows if row["unit"] != "ratio"]
+    rows = [row for row in rows if row["unit"] != "ratio" and row.get("drawn", True)]
     if not rows:
         return
     units = list(dict.fromkeys(row["unit"] for row in rows))
@@ -126,6 +126,9 @@ def plot(part, rows, path):
                    "set logscale y" if log else "unset logscale y"]
         if not log:
             script.append("set yrange [0:*]")
+        xs = [row["x"] for row in of_unit] if curves else [0]
+        script.append("set logscale x 2" if min(xs) > 0 and max(xs) > 20 * min(xs) else
+                      "unset logscale x")
         commands = []
         names = list(dict.fromkeys(row["name"] for row in of_unit))
         for i, group in enumerate(groups):
