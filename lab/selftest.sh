@@ -70,7 +70,7 @@ programs="mm/mmu_mirror_samples mm/mmu_mirror_tlb mm/mmu_mirror_writeback
 mm/mmu_range_mirror vhost/dirty_log vhost/ring_fuzz vhost/ring_mirror
 vhost/scsi vhost/tenants vhost/watch"
 # What they run, and is no test.
-tools="vhost/mirrorstat"
+tools="vhost/mirrorstat vhost/vhost-ring-mirror-report"
 # Those that stay loaded, and those that only can be.
 devices="test_mmu_range_mirror test_mmu_mirror_tlb"
 samples="mirror_shadow mirror_window"

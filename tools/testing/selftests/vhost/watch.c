@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What can be seen of vhost's rings from outside: the tracepoint of accesses
- * that fell back, the counters in debugfs, and tools/mm/mirrorstat, which is to
- * be beside this program.
+ * that fell back, the counters in debugfs, and what is to be beside this program:
+ * tools/mm/mirrorstat and tools/mm/vhost-ring-mirror-report.
  *
  * The three are compared with each other, and with what was done to the rings.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/const.h>
 #include <linux/virtio_config.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -29,6 +31,8 @@
 
 #define TIMEOUT 120
 #define MIRRORSTAT "./mirrorstat"
+#define REPORT "./vhost-ring-mirror-report"
+#define PARAMETER "/sys/module/vhost/parameters/ring_mirror"
 #define DEBUGFS "/sys/kernel/debug"
 
 static const char * const parts[] = { "desc", "avail", "used", "log" };
@@ -347,15 +351,16 @@ static const char *find_ring(const char *rings, int q, int part)
 	return NULL;
 }
 
-/* Run mirrorstat. Its status, and what it says on stdout or on stderr. */
-static int mirrorstat(const char *args, char *out, size_t size, bool errors)
+/* Run a tool. Its status, and what it says on stdout or on stderr. */
+static int tool(const char *name, const char *args, char *out, size_t size,
+		bool errors)
 {
 	char command[512];
 	size_t len = 0, got;
 	FILE *file;
 	int status;
 
-	snprintf(command, sizeof(command), MIRRORSTAT " %s %s", args,
+	snprintf(command, sizeof(command), "%s %s %s", name, args,
 		 errors ? "2>&1 >/dev/null" : "2>/dev/null");
 	file = popen(command, "r");
 	if (!file)
@@ -365,6 +370,11 @@ static int mirrorstat(const char *args, char *out, size_t size, bool errors)
 	out[len] = 0;
 	status = pclose(file);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int mirrorstat(const char *args, char *out, size_t size, bool errors)
+{
+	return tool(MIRRORSTAT, args, out, size, errors);
 }
 
 #define OUT_SIZE _BITUL(20)
@@ -571,13 +581,142 @@ TEST_F(watch, mirrorstat_objects)
 	ASSERT_EQ(0, setresuid(0, 0, 0));
 }
 
+static char parameter(void)
+{
+	int fd = open(PARAMETER, O_RDONLY);
+	char c = 0;
+
+	if (fd < 0 || read(fd, &c, 1) != 1)
+		c = 0;
+	close(fd);
+	return c;
+}
+
+static bool parameter_becomes(char c)
+{
+	long long end = now_ms() + PATIENCE_MS;
+
+	while (parameter() != c && now_ms() < end)
+		usleep(1000);
+	return parameter() == c;
+}
+
+struct traffic {
+	pthread_t thread;
+	struct client *c;
+	atomic_bool stop;
+	int status;
+};
+
+static void *flow(void *arg)
+{
+	struct traffic *traffic = arg;
+
+	while (!atomic_load(&traffic->stop) && !traffic->status)
+		traffic->status = client_round(traffic->c, BATCH);
+	return NULL;
+}
+
+TEST_F_TIMEOUT(watch, report_measures, TIMEOUT)
+{
+	struct traffic traffic = { .c = &self->c };
+	struct client_config config = { };
+	char *out = malloc(OUT_SIZE);
+	const char *ratio, *slice;
+	size_t len;
+	FILE *file;
+	int status;
+
+	ASSERT_EQ(0, client_open(&self->c, &config));
+	ASSERT_EQ(0, client_warm_up(&self->c));
+	ASSERT_EQ(0, pthread_create(&traffic.thread, NULL, flow, &traffic));
+	status = tool(REPORT, "-n 6 -t 0.5 -w 0.5 -o report.json", out, OUT_SIZE,
+		      false);
+	atomic_store(&traffic.stop, true);
+	pthread_join(traffic.thread, NULL);
+	EXPECT_EQ(0, traffic.status);
+	ASSERT_EQ(0, status);
+	EXPECT_EQ('Y', parameter());
+	EXPECT_NE(NULL, strstr(out, "CPU time for a packet"));
+	EXPECT_NE(NULL, strstr(out, "with 95 % confidence"));
+
+	file = fopen("report.json", "r");
+	ASSERT_NE(NULL, file);
+	len = fread(out, 1, OUT_SIZE - 1, file);
+	fclose(file);
+	unlink("report.json");
+	out[len] = 0;
+	ASSERT_NE(NULL, json_skip(out));
+	EXPECT_EQ(0, *json_skip(out));
+	ratio = json_member(out, "ratio");
+	ASSERT_NE(NULL, ratio);
+	ASSERT_NE(NULL, json_member(ratio, "confidence_95"));
+	EXPECT_LT(0.05, strtod(json_member(ratio, "median"), NULL));
+	EXPECT_GT(20, strtod(json_member(ratio, "median"), NULL));
+	for (int i = 0; i < 12; i++) {
+		slice = json_element(json_member(out, "slices"), i);
+		ASSERT_NE(NULL, slice);
+		EXPECT_EQ(i & 1, *json_member(slice, "ring_mirror") == 't');
+		EXPECT_LE(1, json_number(slice, "workers"));
+		EXPECT_LE(100, json_number(slice, "packets"));
+		/* Whoever is switched off has nothing mirrored. */
+		EXPECT_EQ(i & 1, json_number(slice, "mirrored") > 0);
+		if (!(i & 1))
+			EXPECT_LT(0, json_number(slice, "fallback"));
+	}
+	EXPECT_EQ(NULL, json_element(json_member(out, "slices"), 12));
+	free(out);
+}
+
+/* Whatever becomes of it, and whatever the parameter was. */
+TEST_F_TIMEOUT(watch, report_restores, TIMEOUT)
+{
+	static const int signals[] = { SIGKILL, SIGTERM };
+	struct traffic traffic = { .c = &self->c };
+	struct client_config config = { };
+	char out[4096];
+
+	ASSERT_EQ(0, client_open(&self->c, &config));
+	ASSERT_EQ(0, client_warm_up(&self->c));
+	EXPECT_EQ(1, tool(REPORT, "-n 1 -t 0.1 -w 1", out, sizeof(out), true));
+	EXPECT_NE(NULL, strstr(out, "moved nothing"));
+	EXPECT_TRUE(parameter_becomes('Y'));
+	EXPECT_EQ(2, tool(REPORT, "-n 0", out, sizeof(out), true));
+
+	ASSERT_EQ(0, pthread_create(&traffic.thread, NULL, flow, &traffic));
+	for (int on = 0; on < 2; on++) {
+		for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+			pid_t child;
+
+			EXPECT_EQ(0, ring_mirror_set(on));
+			child = fork();
+			if (!child) {
+				close(2);
+				execl(REPORT, REPORT, "-t", "0.2", "-w", "0.2",
+				      "-n", "1000", NULL);
+				_exit(127);
+			}
+			EXPECT_TRUE(parameter_becomes(on ? 'N' : 'Y'));
+			kill(child, signals[i]);
+			waitpid(child, NULL, 0);
+			EXPECT_TRUE(parameter_becomes(on ? 'Y' : 'N'));
+			/* For good. */
+			usleep(500000);
+			EXPECT_EQ(on ? 'Y' : 'N', parameter());
+		}
+	}
+	atomic_store(&traffic.stop, true);
+	pthread_join(traffic.thread, NULL);
+	EXPECT_EQ(0, traffic.status);
+}
+
 int main(int argc, char **argv)
 {
 	const char *reason = why_skip();
 
 	if (reason)
 		ksft_exit_skip("%s\n", reason);
-	if (access(MIRRORSTAT, X_OK))
-		ksft_exit_skip("no " MIRRORSTAT "\n");
+	if (access(MIRRORSTAT, X_OK) || access(REPORT, X_OK))
+		ksft_exit_skip("no " MIRRORSTAT ", or no " REPORT "\n");
 	return test_harness_run(argc, argv);
 }
