@@ -394,7 +394,8 @@ static void test_drop_flush(unsigned long start, unsigned long end, void *ctx)
 }
 
 static void test_invalidate(struct mmu_range_mirror *mirror,
-			    const struct mmu_notifier_range *core)
+			    const struct mmu_notifier_range *core,
+			    struct mmu_mirror_gather *gather)
 {
 	struct test_range *range = to_range(mirror);
 	unsigned long start = max(core->start, mirror->start);
@@ -1276,6 +1277,7 @@ static long test_drop_range(struct test_device *dev,
 			    const struct test_tlb_range *arg)
 {
 	unsigned long end = arg->start + arg->length;
+	bool defer = arg->flags & TEST_TLB_DEFER;
 	struct mmu_mirror_gather gather;
 	struct test_range *range;
 
@@ -1288,17 +1290,23 @@ static long test_drop_range(struct test_device *dev,
 		return -EOPNOTSUPP;
 	mmu_mirror_gather_init(&gather, &dev->tlb);
 	mmu_range_mirror_lock(&range->mirror);
-	if (!(arg->flags & TEST_TLB_DEFER))
+	if (!defer)
 		mmu_mirror_extents_gather(&range->extents, arg->start, end,
 					  &gather);
 	mmu_mirror_extents_unmap(&range->extents, arg->start, end, test_drop,
 				 range);
-	/* In any case: an invalidation may get in before the flush below. */
-	mmu_range_mirror_defer_flush(&range->mirror);
+	/* An invalidation may get in before the flush below. */
+	if (defer)
+		mmu_range_mirror_defer_flush(&range->mirror);
+	else
+		mmu_range_mirror_flush_begin(&range->mirror);
 	mmu_range_mirror_unlock(&range->mirror);
+	if (defer)
+		return 0;
 	if (arg->flags & TEST_TLB_SLOW)
 		msleep(TEST_TLB_SLOW_MS);
 	mmu_mirror_gather_flush(&gather);
+	mmu_range_mirror_flush_end(&range->mirror);
 	return 0;
 }
 

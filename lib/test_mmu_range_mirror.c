@@ -153,7 +153,8 @@ static unsigned long test_index(struct test_mirror *tm, unsigned long addr)
 /* The table. */
 
 static void test_invalidate(struct mmu_range_mirror *mirror,
-			    const struct mmu_notifier_range *range)
+			    const struct mmu_notifier_range *range,
+			    struct mmu_mirror_gather *gather)
 {
 	struct test_mirror *tm = container_of(mirror, struct test_mirror, mirror);
 	unsigned long addr = max(range->start, mirror->start);

@@ -654,7 +654,8 @@ static unsigned long window_drop(struct mmu_mirror_window *window,
 }
 
 static void window_invalidate(struct mmu_range_mirror *mirror,
-			      const struct mmu_notifier_range *range)
+			      const struct mmu_notifier_range *range,
+			      struct mmu_mirror_gather *gather)
 {
 	struct mmu_mirror_window *window = to_window(mirror);
 	unsigned long start = max(range->start, mirror->start);

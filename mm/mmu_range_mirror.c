@@ -85,7 +85,7 @@ EXPORT_SYMBOL_GPL(mmu_range_mirror_inject);
  */
 static bool mirror_drop(struct mmu_range_mirror *mirror,
 			const struct mmu_notifier_range *range,
-			unsigned long cur_seq)
+			unsigned long cur_seq, struct mmu_mirror_gather *gather)
 {
 	bool blockable = mmu_notifier_range_blockable(range);
 
@@ -105,7 +105,7 @@ static bool mirror_drop(struct mmu_range_mirror *mirror,
 		return false;
 	}
 	mmu_interval_set_seq(&mirror->notifier, cur_seq);
-	mirror->ops->invalidate(mirror, range);
+	mirror->ops->invalidate(mirror, range, gather);
 	mmu_range_mirror_unlock(mirror);
 	trace_mmu_mirror_invalidate(mirror, range, false);
 	mmu_range_mirror_inject(MMU_RANGE_MIRROR_DROPPED, mirror);
@@ -117,18 +117,49 @@ static bool mirror_waits(struct mmu_range_mirror *mirror)
 	return mirror->ops->wait || mirror->tlb;
 }
 
+/* What an invalidation gathers for the device's TLB, if there is one. */
+static struct mmu_mirror_gather *
+mirror_gather(struct mmu_range_mirror *mirror, struct mmu_mirror_gather *gather)
+{
+	if (!mirror->tlb)
+		return NULL;
+	mmu_mirror_gather_init(gather, mirror->tlb);
+	return gather;
+}
+
+/*
+ * Have everything flushed as well if the driver has dropped entries whose flush
+ * it has put off, or has not completed. Pairs with mmu_range_mirror_flush_end().
+ */
+static void mirror_gather_owed(struct mmu_range_mirror *mirror,
+			       struct mmu_mirror_gather *gather)
+{
+	mmu_mirror_gather_marked(gather, READ_ONCE(mirror->marked));
+	if (atomic_read_acquire(&mirror->flushing))
+		gather->full = true;
+}
+
+static void mirror_flush_owed(struct mmu_range_mirror *mirror,
+			      struct mmu_mirror_gather *gather)
+{
+	mirror_gather_owed(mirror, gather);
+	mmu_mirror_gather_flush(gather);
+}
+
 /*
  * The device may still hold what the owner dropped without a flush, even if
  * this invalidation found no entry.
  */
 static void mirror_wait(struct mmu_range_mirror *mirror,
-			const struct mmu_notifier_range *range)
+			const struct mmu_notifier_range *range,
+			struct mmu_mirror_gather *gather)
 {
 	u64 began = 0;
 
 	if (trace_mmu_mirror_wait_enabled())
 		began = ktime_get_ns();
-	mmu_range_mirror_flush_deferred(mirror);
+	if (mirror->tlb)
+		mirror_flush_owed(mirror, gather);
 	if (mirror->ops->wait)
 		mirror->ops->wait(mirror, range);
 	if (began)
@@ -136,11 +167,53 @@ static void mirror_wait(struct mmu_range_mirror *mirror,
 }
 
 #if MMU_RANGE_MIRROR_TWO_PASS
+/* That of an invalidation which gathers. */
+struct mirror_finish {
+	struct mmu_range_mirror_finish finish;
+	struct mmu_mirror_gather gather;
+};
+
 /*
  * Each invalidation in flight needs a finish object of its own. The first takes
- * the embedded one, the others allocate. If the allocation fails, wait here:
- * correct, but the waits no longer overlap.
+ * the embedded one, the others allocate, and so do those that gather, which
+ * takes more room. If the allocation fails, the invalidation waits in its first
+ * pass: correct, but the waits no longer overlap.
  */
+static struct mmu_range_mirror_finish *
+finish_get(struct mmu_range_mirror *mirror)
+{
+	gfp_t gfp = GFP_NOWAIT | __GFP_NOWARN;
+	struct mirror_finish *gathering;
+
+	if (!mirror_waits(mirror))
+		return NULL;
+	if (mirror->tlb) {
+		gathering = kmalloc(sizeof(*gathering), gfp);
+		return gathering ? &gathering->finish : NULL;
+	}
+	/* Pairs with the release in finish_put(). */
+	if (!test_and_set_bit_lock(0, &mirror->finish_busy))
+		return &mirror->finish;
+	return kmalloc(sizeof(struct mmu_range_mirror_finish), gfp);
+}
+
+static void finish_put(struct mmu_range_mirror *mirror,
+		       struct mmu_range_mirror_finish *finish)
+{
+	if (finish == &mirror->finish)
+		clear_bit_unlock(0, &mirror->finish_busy);
+	else if (mirror->tlb && finish)
+		kfree(container_of(finish, struct mirror_finish, finish));
+	else
+		kfree(finish);
+}
+
+static struct mmu_mirror_gather *
+finish_gather(struct mmu_range_mirror_finish *finish)
+{
+	return &container_of(finish, struct mirror_finish, finish)->gather;
+}
+
 static bool mirror_invalidate_start(struct mmu_interval_notifier *notifier,
 				    const struct mmu_notifier_range *range,
 				    unsigned long cur_seq,
@@ -148,25 +221,23 @@ static bool mirror_invalidate_start(struct mmu_interval_notifier *notifier,
 {
 	struct mmu_range_mirror *mirror =
 		container_of(notifier, struct mmu_range_mirror, notifier);
-	struct mmu_range_mirror_finish *finish;
+	struct mmu_range_mirror_finish *finish = finish_get(mirror);
+	struct mmu_mirror_gather on_stack;
+	struct mmu_mirror_gather *gather;
 
-	if (!mirror_drop(mirror, range, cur_seq))
+	gather = mirror_gather(mirror, finish && mirror->tlb ?
+			       finish_gather(finish) : &on_stack);
+	if (!mirror_drop(mirror, range, cur_seq, gather)) {
+		finish_put(mirror, finish);
 		return false;
-	if (!mirror_waits(mirror))
-		return true;
-
-	/* Pairs with the release in mirror_invalidate_finish(). */
-	if (!test_and_set_bit_lock(0, &mirror->finish_busy))
-		finish = &mirror->finish;
-	else
-		finish = kmalloc(sizeof(*finish), GFP_NOWAIT | __GFP_NOWARN);
-	if (!finish) {
-		mirror_wait(mirror, range);
-		return true;
 	}
-	/* The core's caller keeps the range until both passes are over. */
-	finish->range = range;
-	*out = &finish->core;
+	if (finish) {
+		/* The core's caller keeps the range until both passes are over. */
+		finish->range = range;
+		*out = &finish->core;
+	} else if (mirror_waits(mirror)) {
+		mirror_wait(mirror, range, gather);
+	}
 	return true;
 }
 
@@ -177,11 +248,9 @@ static void mirror_invalidate_finish(struct mmu_interval_notifier_finish *core)
 	struct mmu_range_mirror *mirror =
 		container_of(core->notifier, struct mmu_range_mirror, notifier);
 
-	mirror_wait(mirror, finish->range);
-	if (finish == &mirror->finish)
-		clear_bit_unlock(0, &mirror->finish_busy);
-	else
-		kfree(finish);
+	mirror_wait(mirror, finish->range,
+		    mirror->tlb ? finish_gather(finish) : NULL);
+	finish_put(mirror, finish);
 }
 
 static const struct mmu_interval_notifier_ops mirror_notifier_ops = {
@@ -195,11 +264,13 @@ static bool mirror_invalidate(struct mmu_interval_notifier *notifier,
 {
 	struct mmu_range_mirror *mirror =
 		container_of(notifier, struct mmu_range_mirror, notifier);
+	struct mmu_mirror_gather on_stack;
+	struct mmu_mirror_gather *gather = mirror_gather(mirror, &on_stack);
 
-	if (!mirror_drop(mirror, range, cur_seq))
+	if (!mirror_drop(mirror, range, cur_seq, gather))
 		return false;
 	if (mirror_waits(mirror))
-		mirror_wait(mirror, range);
+		mirror_wait(mirror, range, gather);
 	return true;
 }
 
@@ -290,7 +361,7 @@ static void mirror_flush_range(struct mmu_range_mirror *mirror,
 		mmu_mirror_gather_flush(gather);
 		mmu_mirror_gather_init(gather, mirror->tlb);
 	}
-	mmu_mirror_gather_marked(gather, READ_ONCE(mirror->marked));
+	mirror_gather_owed(mirror, gather);
 	mirror->ops->invalidate_range(mirror, start, end, gather);
 }
 
@@ -801,10 +872,46 @@ void mmu_range_mirror_flush_deferred(struct mmu_range_mirror *mirror)
 	if (!mirror->tlb)
 		return;
 	mmu_mirror_gather_init(&gather, mirror->tlb);
-	mmu_mirror_gather_marked(&gather, READ_ONCE(mirror->marked));
-	mmu_mirror_gather_flush(&gather);
+	mirror_flush_owed(mirror, &gather);
 }
 EXPORT_SYMBOL_GPL(mmu_range_mirror_flush_deferred);
+
+/**
+ * mmu_range_mirror_flush_begin - note that dropped entries are about to be flushed
+ * @mirror: a mirror with a TLB
+ *
+ * For entries that the driver drops for reasons of its own, and flushes by
+ * itself, after the unlock, with a gather of just their ranges. An invalidation
+ * may come before that, and finds no entry: until
+ * mmu_range_mirror_flush_end() it flushes everything, as for
+ * mmu_range_mirror_defer_flush(). Afterwards it does not. Any number of these may
+ * be under way, and end in any order.
+ *
+ * Context: under the mirror's lock, in the same hold that dropped the entries.
+ * Cost: one atomic operation.
+ */
+void mmu_range_mirror_flush_begin(struct mmu_range_mirror *mirror)
+{
+	mmu_range_mirror_assert_held(mirror);
+	atomic_inc(&mirror->flushing);
+}
+EXPORT_SYMBOL_GPL(mmu_range_mirror_flush_begin);
+
+/**
+ * mmu_range_mirror_flush_end - note that they are flushed
+ * @mirror: as given to mmu_range_mirror_flush_begin()
+ *
+ * Once for each, after mmu_mirror_gather_flush(), and before removal.
+ *
+ * Context: any; without the mirror's lock.
+ * Cost: one atomic operation. The release puts the flush before it, and pairs
+ * with the acquire of who then flushes less.
+ */
+void mmu_range_mirror_flush_end(struct mmu_range_mirror *mirror)
+{
+	atomic_dec_return_release(&mirror->flushing);
+}
+EXPORT_SYMBOL_GPL(mmu_range_mirror_flush_end);
 
 /*
  * Looking pages up. One loop for all: mirror_look_up(). What differs is how the

@@ -91,16 +91,19 @@ struct seq_file;
  * @invalidate: Required. Drop every entry of @range that the mirror holds, so
  *	that no new use of it can start. Called with the mirror's lock held and
  *	the sequence already moved. The range is the core's own (event, owner)
- *	and may reach beyond the mirror on both sides. Must not dirty pages.
+ *	and may reach beyond the mirror on both sides. With @tlb, add what the
+ *	device may hold of the dropped entries to @gather, which is flushed
+ *	after the lock has been released, else @gather is NULL. Must not dirty
+ *	pages.
  * @wait: Optional. Return when nobody uses the dropped entries any more.
  *	Called without the mirror's lock, after every @invalidate and, where the
  *	kernel has two-pass notifiers, after the @invalidate of every other
  *	mirror that the range hits. Runs concurrently with itself.
  * @wait_sleeps: @wait needs to sleep. Such a mirror answers a non-blockable
  *	range (the OOM reaper's) with -EAGAIN, and only if the range hits it.
- * @tlb: Optional. The device's TLB, which @invalidate_range gathers for and
- *	mmu_range_mirror_defer_flush() puts off. Called once, on insertion; the
- *	mirrors of a TLB are of one mm.
+ * @tlb: Optional. The device's TLB, which @invalidate and @invalidate_range
+ *	gather for and mmu_range_mirror_defer_flush() puts off. Called once, on
+ *	insertion; the mirrors of a TLB are of one mm.
  * @invalidate_range: Optional: the device walks the CPU's page tables. Flush
  *	its translations of [@start, @end), which is clipped to the mirror:
  *	with @tlb, add what it may hold of them to @gather, else @gather is NULL
@@ -126,7 +129,8 @@ struct seq_file;
  */
 struct mmu_range_mirror_ops {
 	void (*invalidate)(struct mmu_range_mirror *mirror,
-			   const struct mmu_notifier_range *range);
+			   const struct mmu_notifier_range *range,
+			   struct mmu_mirror_gather *gather);
 	void (*wait)(struct mmu_range_mirror *mirror,
 		     const struct mmu_notifier_range *range);
 	bool wait_sleeps;
@@ -207,6 +211,7 @@ struct mmu_range_mirror {
 	/* private: */
 	struct hlist_head faulting;	/* lookups in page faults, under own_lock */
 	long marked;
+	atomic_t flushing;
 	struct mmu_range_mirror_member hook;
 	struct mmu_range_mirror_member young;
 	/*
@@ -234,6 +239,8 @@ void mmu_range_mirror_mark_dirty(struct mmu_range_mirror *mirror,
 				 struct folio *folio);
 void mmu_range_mirror_defer_flush(struct mmu_range_mirror *mirror);
 void mmu_range_mirror_flush_deferred(struct mmu_range_mirror *mirror);
+void mmu_range_mirror_flush_begin(struct mmu_range_mirror *mirror);
+void mmu_range_mirror_flush_end(struct mmu_range_mirror *mirror);
 
 int mmu_range_mirror_populate(struct mmu_range_mirror *mirror,
 			      unsigned long start, unsigned long npages,

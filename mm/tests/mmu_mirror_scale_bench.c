@@ -70,7 +70,8 @@ union entry {
 };
 
 static void mirror_invalidate(struct mmu_range_mirror *mirror,
-			      const struct mmu_notifier_range *range)
+			      const struct mmu_notifier_range *range,
+			      struct mmu_mirror_gather *gather)
 {
 }
 

@@ -12,6 +12,7 @@
 #include <linux/mmu_mirror_extents.h>
 #include <linux/mmu_mirror_tlb.h>
 #include <linux/mmu_range_mirror.h>
+#include <linux/mmu_range_mirror_compat.h>
 #include <linux/mmu_range_mirror_inject.h>
 #include <linux/prandom.h>
 
@@ -148,7 +149,8 @@ static struct mmu_mirror_tlb *client_tlb(struct mmu_range_mirror *mirror)
 }
 
 static void client_invalidate(struct mmu_range_mirror *mirror,
-			      const struct mmu_notifier_range *range)
+			      const struct mmu_notifier_range *range,
+			      struct mmu_mirror_gather *gather)
 {
 	struct client *client = to_client(mirror);
 
@@ -156,6 +158,16 @@ static void client_invalidate(struct mmu_range_mirror *mirror,
 	client->skipped += range->owner == client;
 	client->idle = ktime_add_ms(ktime_get(), 1);
 	note(client->tlb, 'I');
+}
+
+/* As it drops entries, it says of which ranges. */
+static void client_invalidate_gathers(struct mmu_range_mirror *mirror,
+				      const struct mmu_notifier_range *range,
+				      struct mmu_mirror_gather *gather)
+{
+	client_invalidate(mirror, range, gather);
+	mmu_mirror_gather_add(gather, max(range->start, mirror->start),
+			      min(range->end, mirror->end));
 }
 
 static void client_wait(struct mmu_range_mirror *mirror,
@@ -205,6 +217,11 @@ static bool client_young(struct mmu_range_mirror *mirror, unsigned long start,
 /* The device walks tables of the driver's. */
 static const struct mmu_range_mirror_ops shadow_ops = {
 	.invalidate = client_invalidate,
+	.tlb = client_tlb,
+};
+
+static const struct mmu_range_mirror_ops gathering_ops = {
+	.invalidate = client_invalidate_gathers,
 	.tlb = client_tlb,
 };
 
@@ -927,6 +944,154 @@ static void hook_gathers_by_tlb(struct kunit *test)
 	hook(addr + 4 * PAGE_SIZE, addr + LENGTH);
 	KUNIT_EXPECT_STREQ(test, logged(one), "");
 	KUNIT_EXPECT_STREQ(test, logged(two), "HRS");
+}
+
+/* Invalidations that gather. */
+
+static void invalidate_gathers(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct fake_tlb *tlb = tlb_make(test);
+	struct client *client = client_make(test, tlb, addr, NPAGES, &gathering_ops);
+	struct mmu_notifier_range range;
+
+	/* When the start returns, not the end. */
+	range_begin(&range, addr - PAGE_SIZE, addr + 2 * PAGE_SIZE);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "IRS");
+	KUNIT_EXPECT_EQ(test, addr, tlb->range[0].start);
+	KUNIT_EXPECT_EQ(test, addr + 2 * PAGE_SIZE, tlb->range[0].end);
+	mmu_notifier_invalidate_range_end(&range);
+	KUNIT_EXPECT_EQ(test, 0, invalidate_nonblock(addr, addr + PAGE_SIZE));
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "IRS");
+
+	/* One flush, together with what was put off. */
+	defer(client);
+	invalidate(addr, addr + PAGE_SIZE);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "IAS");
+	invalidate(addr, addr + PAGE_SIZE);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "IRS");
+
+	/* What is more than the driver named is everything. */
+	tlb->tlb.full_pages = 1;
+	invalidate(addr, addr + LENGTH);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "IAS");
+}
+
+/* Where there are two passes, the devices flush after all drops. */
+static void invalidate_gathers_then_flushes(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct fake_tlb *tlb = tlb_make(test);
+
+	client_make(test, tlb, addr, NPAGES, &gathering_ops);
+	client_make(test, tlb, addr, NPAGES, &gathering_ops);
+	invalidate(addr, addr + LENGTH);
+	KUNIT_EXPECT_STREQ(test, logged(tlb),
+			   MMU_RANGE_MIRROR_TWO_PASS ? "IIRSRS" : "IRSIRS");
+}
+
+/* The device is waited for without the mirror's lock. */
+static void invalidate_flushes_unlocked(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct fake_tlb *tlb = tlb_make(test);
+	struct client *client = client_make(test, tlb, addr, NPAGES, &gathering_ops);
+	struct actor actor = { .run = run_invalidate, .arg = client, .mm = current->mm };
+	bool unlocked;
+
+	tlb->tlb.full_pages = 0;
+	gate_arm(&tlb->gate);
+	actor_start(test, &actor, -1);
+	gate_await(test, &tlb->gate);
+	unlocked = spin_trylock(&client->mirror.own_lock);
+	if (unlocked)
+		spin_unlock(&client->mirror.own_lock);
+	KUNIT_EXPECT_TRUE(test, unlocked);
+	KUNIT_EXPECT_TRUE(test, actor_busy(&actor));
+	gate_open(&tlb->gate);
+	actor_join(test, &actor);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "IAS");
+}
+
+/* The driver drops entries of page @page, and is about to flush them. */
+static void drop_begin(struct client *client)
+{
+	mmu_range_mirror_lock(&client->mirror);
+	mmu_range_mirror_flush_begin(&client->mirror);
+	mmu_range_mirror_unlock(&client->mirror);
+}
+
+static void drop_end(struct client *client, int page)
+{
+	struct mmu_mirror_gather gather;
+
+	mmu_mirror_gather_init(&gather, &client->tlb->tlb);
+	gather_pages(&gather, page, page + 1);
+	mmu_mirror_gather_flush(&gather);
+	mmu_range_mirror_flush_end(&client->mirror);
+}
+
+static void own_flush_leaves_nothing(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct fake_tlb *tlb = tlb_make(test);
+	struct client *client = client_make(test, tlb, addr, NPAGES, &shadow_ops);
+	int i;
+
+	for (i = 0; i < 50; i++) {
+		drop_begin(client);
+		drop_end(client, i);
+	}
+	logged(tlb);
+	invalidate(addr, addr + LENGTH);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "I");
+	KUNIT_EXPECT_EQ(test, 0, atomic_long_read(&tlb->tlb.nr_full));
+}
+
+/* Whoever comes before the driver's flush does not know what it is of. */
+static void own_flush_is_awaited(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct fake_tlb *tlb = tlb_make(test);
+	struct client *client = client_make(test, tlb, addr, NPAGES, &shadow_ops);
+
+	drop_begin(client);
+	drop_begin(client);
+	invalidate(addr, addr + PAGE_SIZE);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "IAS");
+	/* They may end in any order. */
+	drop_end(client, 1);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "RS");
+	invalidate(addr, addr + PAGE_SIZE);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "IAS");
+	drop_end(client, 0);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "RS");
+	invalidate(addr, addr + PAGE_SIZE);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "I");
+
+	/* What was put off is still to be flushed by somebody else. */
+	defer(client);
+	drop_begin(client);
+	drop_end(client, 2);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "RS");
+	invalidate(addr, addr + PAGE_SIZE);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "IAS");
+}
+
+/* By the hook, in which nobody has the lock. */
+static void own_flush_is_awaited_by_the_hook(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct fake_tlb *tlb = tlb_make(test);
+	struct client *client = client_make(test, tlb, addr, NPAGES, &walker_ops);
+
+	drop_begin(client);
+	hook(addr, addr + PAGE_SIZE);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "HAS");
+	drop_end(client, 0);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "RS");
+	hook(addr, addr + PAGE_SIZE);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "HRS");
 }
 
 /* Deferring. */
@@ -1720,6 +1885,12 @@ static struct kunit_case tlb_cases[] = {
 	KUNIT_CASE(gather_overflows),
 	KUNIT_CASE(gather_thresholds),
 	KUNIT_CASE(hook_gathers_by_tlb),
+	KUNIT_CASE(invalidate_gathers),
+	KUNIT_CASE(invalidate_gathers_then_flushes),
+	KUNIT_CASE(invalidate_flushes_unlocked),
+	KUNIT_CASE(own_flush_leaves_nothing),
+	KUNIT_CASE(own_flush_is_awaited),
+	KUNIT_CASE(own_flush_is_awaited_by_the_hook),
 	KUNIT_CASE(deferred_is_flushed_by_invalidation),
 	KUNIT_CASE(deferred_is_flushed_for_the_owner),
 	KUNIT_CASE(deferred_outlives_a_refusal),

@@ -93,7 +93,8 @@ static void log_hook(char hook)
 }
 
 static void shadow_invalidate(struct mmu_range_mirror *mirror,
-			      const struct mmu_notifier_range *range)
+			      const struct mmu_notifier_range *range,
+			      struct mmu_mirror_gather *gather)
 {
 	struct shadow *shadow = container_of(mirror, struct shadow, mirror);
 	unsigned long addr;

@@ -23,7 +23,8 @@ struct shadow {
 
 /* The invalidator, with the lock held: no entry can be used after this. */
 static void shadow_invalidate(struct mmu_range_mirror *mirror,
-			      const struct mmu_notifier_range *range)
+			      const struct mmu_notifier_range *range,
+			      struct mmu_mirror_gather *gather)
 {
 	struct shadow *shadow = container_of(mirror, struct shadow, mirror);
 	unsigned long addr = max(range->start, mirror->start);

@@ -115,9 +115,27 @@ void device_drop(struct mmu_range_mirror *mirror)
 	mmu_range_mirror_unlock(mirror);
 }
 
+/* ... or is to flush what it drops by itself, soon ... */
+void device_drop_begin(struct mmu_range_mirror *mirror)
+{
+	mmu_range_mirror_lock(mirror);
+	WRITE_ONCE(mirror->shadow, NULL);
+	mmu_range_mirror_flush_begin(mirror);
+	mmu_range_mirror_unlock(mirror);
+}
+
+void device_drop_flush(struct mmu_range_mirror *mirror)
+{
+	device_drop_begin(mirror);
+	device_flush_all(tlb);
+	device_sync(tlb);
+	mmu_range_mirror_flush_end(mirror);
+}
+
 /* ... and for an invalidation, which waits by flushing what is marked. */
 void device_invalidate(struct mmu_range_mirror *mirror,
-		       const struct mmu_notifier_range *range)
+		       const struct mmu_notifier_range *range,
+		       struct mmu_mirror_gather *gather)
 {
 	if (!READ_ONCE(mirror->shadow))
 		return;

@@ -26,7 +26,7 @@ LOADS = {'READ_ONCE': 'READ_ONCE(*%s)', 'smp_load_acquire': None,
 	 'atomic_read': None, 'atomic_read_acquire': None}
 STORES = {'WRITE_ONCE': 'WRITE_ONCE(*%s, %s)', 'smp_store_release': None,
 	  'atomic_set': None, 'atomic_set_release': None}
-ATOMIC_RETURN = re.compile(r'atomic_(inc_return|cmpxchg|xchg|fetch_\w+?)'
+ATOMIC_RETURN = re.compile(r'atomic_(inc_return|dec_return|cmpxchg|xchg|fetch_\w+?)'
 			   r'(_relaxed|_acquire|_release)?$')
 ATOMIC_VOID = {'atomic_inc', 'atomic_add', 'atomic_or', 'atomic_andnot'}
 
@@ -410,9 +410,11 @@ class Thread:
 		if name == 'command':
 			return self.interrupt(args, frame,
 					      'smp_store_release(%s, 1)')
-		if name in ATOMIC_VOID:
-			if self.statistic(args[-1]):
-				return Num(0)
+		if name in ATOMIC_VOID and self.statistic(args[-1]):
+			return Num(0)
+		if name == 'atomic_inc':
+			name = 'atomic_inc_return_relaxed'
+		elif name in ATOMIC_VOID:
 			values = [self.eval(a, frame) for a in args]
 			shared = str(values[-1])
 			text = '%s(%s)' % (name, ', '.join(map(str, values)))

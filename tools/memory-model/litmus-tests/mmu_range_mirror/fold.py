@@ -84,8 +84,9 @@ class Local:
 		if not event.rmw:
 			return [Set(event.reg, mine)]
 		name, args = event.rmw
-		if name.startswith('atomic_inc_return'):
-			return [Set(mine, mine + ' + 1')] + store + \
+		step = {'inc': ' + 1', 'dec': ' - 1'}.get(name.split('_')[1])
+		if step:
+			return [Set(mine, mine + step)] + store + \
 				[Set(event.reg, mine)]
 		if name.startswith('atomic_cmpxchg'):
 			return [Set(event.reg, mine),

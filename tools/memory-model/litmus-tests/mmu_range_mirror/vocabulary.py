@@ -10,7 +10,7 @@ SOURCES = ('include/linux/mmu_range_mirror.h', 'mm/mmu_range_mirror.c',
 
 # Shared memory. What is per mirror takes the mirror's suffix ("window2").
 PER_DOMAIN = {'count', 'published', 'mask', 'dropped', 'drained'}
-PER_MIRROR = {'kaddr', 'invalidate_seq', 'marked', 'shadow'}
+PER_MIRROR = {'kaddr', 'invalidate_seq', 'marked', 'shadow', 'flushing'}
 PER_TLB = {'marks', 'flushed', 'cached'}
 PER_MM = {'mm_seq', 'mm_lock', 'pte', 'dirty', 'online',
 	  'ptl'}
@@ -19,7 +19,7 @@ PER_THREAD = {'nr', 'full', 'done'}
 # Struct members that go by another name in the models.
 RENAMED = {'spin': 'window_lock'}
 LOCKS = {'window_lock', 'mm_lock', 'ptl'}
-ATOMICS = {'dropped', 'drained', 'marks', 'flushed'}
+ATOMICS = {'dropped', 'drained', 'marks', 'flushed', 'flushing'}
 POINTERS = {'kaddr', 'shadow'}
 
 CONSTANT_MEMBERS = {'mutex': 0, 'rwsem': 0, 'removed': 0, 'writable': 1,
