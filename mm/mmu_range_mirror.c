@@ -960,7 +960,24 @@ static bool lookup_for_writing(struct mmu_mirror_lookup *what,
 	return !(what->flags & MMU_MIRROR_OR_READ);
 }
 
+/* How many pages from @addr on the same entry of the CPU's maps. */
+static unsigned long lookup_step(unsigned long pfn, unsigned long addr)
+{
+	unsigned long step = 1UL << hmm_pfn_to_map_order(pfn);
+
+	return step - ((addr >> PAGE_SHIFT) & (step - 1));
+}
+
 #if IS_ENABLED(CONFIG_HMM_MIRROR)
+static void lookup_hide_write(struct mmu_mirror_span *span)
+{
+	unsigned long i;
+
+	for (i = 0; i < span->npages; i++)
+		span->pfns[i] &= ~HMM_PFN_WRITE;
+}
+
+/* Each entry of the CPU's is looked at once, however many pages it maps. */
 static int lookup_read_span(struct lookup *lookup, unsigned long seq,
 			    struct mmu_mirror_span *span)
 {
@@ -980,18 +997,19 @@ static int lookup_read_span(struct lookup *lookup, unsigned long seq,
 	ret = hmm_range_fault(&range);
 	if (ret)
 		return ret;
-	for (i = 0; i < span->npages; i++) {
-		unsigned long *pfn = &span->pfns[i];
+	if (!(what->flags & (MMU_MIRROR_WRITABLE | MMU_MIRROR_LOOK)))
+		lookup_hide_write(span);
+	for (i = 0; i < span->npages;) {
+		unsigned long addr = span->start + i * PAGE_SIZE;
+		unsigned long pfn = span->pfns[i];
 
-		if (!(what->flags & MMU_MIRROR_WRITABLE))
-			*pfn &= ~HMM_PFN_WRITE;
-		if (lookup_satisfied(what, *pfn))
-			continue;
-		if (!(*pfn & HMM_PFN_VALID) ||
-		    lookup_for_writing(what, vma_lookup(mm, span->start +
-							i * PAGE_SIZE)))
+		if (!lookup_satisfied(what, pfn) &&
+		    (!(pfn & HMM_PFN_VALID) ||
+		     lookup_for_writing(what, vma_lookup(mm, addr))))
 			break;
+		i += lookup_step(pfn, addr);
 	}
+	i = min(i, span->npages);
 	what->done += i;
 	return i < span->npages ? -EFAULT : 0;
 }
@@ -1080,6 +1098,8 @@ static int lookup_read_gup(struct lookup *lookup, unsigned long seq)
 
 static bool lookup_flags_ok(unsigned int flags)
 {
+	if (flags == MMU_MIRROR_LOOK)
+		return true;
 	if (flags & ~(MMU_MIRROR_FOR_WRITING | MMU_MIRROR_OR_READ))
 		return false;
 	if ((flags & MMU_MIRROR_OR_READ) && !(flags & MMU_MIRROR_FAULT_WRITE))
@@ -1327,9 +1347,8 @@ static void lookup_mark_dirty(struct mmu_range_mirror *mirror,
 		if (is_device_private_page(page) || is_device_coherent_page(page))
 			continue;
 		folio = page_folio(page);
-		step = 1UL << hmm_pfn_to_map_order(pfn);
-		step -= (addr >> PAGE_SHIFT) & (step - 1);
-		step = min_t(unsigned long, step, folio_nr_pages(folio) -
+		step = min_t(unsigned long, lookup_step(pfn, addr),
+			     folio_nr_pages(folio) -
 			     folio_page_idx(folio, page));
 		if (!mirror->ops->writable ||
 		    !mirror->ops->writable(mirror, addr))
@@ -1346,7 +1365,8 @@ static void lookup_mark_dirty(struct mmu_range_mirror *mirror,
  * and calls mmu_range_mirror_unlock(). Several spans are of one sequence: what
  * is reported is true of all of them until the unlock. Each page that is
  * reported as writable is marked dirty here, unless @ops->writable says that the
- * driver has such an entry already: make no entry writable that is not.
+ * driver has such an entry already: make no entry writable that is not. With
+ * %MMU_MIRROR_LOOK nothing is marked, and the driver makes none at all.
  *
  * No reference is held: the pages are the mapping's until the unlock, and the
  * entries' until an invalidation.
@@ -1411,6 +1431,8 @@ int mmu_range_mirror_lookup(struct mmu_range_mirror *mirror,
 	ret = mirror_look_up(&lookup);
 	if (ret)
 		return ret;
+	if (what->flags == MMU_MIRROR_LOOK)
+		return 0;
 	for (i = 0; i < what->nr_spans; i++)
 		lookup_mark_dirty(mirror, &what->spans[i]);
 	return 0;

@@ -259,12 +259,15 @@ int mmu_range_mirror_populate(struct mmu_range_mirror *mirror,
  *	Together with the other two
  * @MMU_MIRROR_OR_READ: but where the mapping cannot be written to, read-only is
  *	good enough. Together with the other three
+ * @MMU_MIRROR_LOOK: the driver makes no entries, but wants to know what is there,
+ *	and what the CPU may write to: nothing is faulted in or marked dirty. Alone
  */
 enum mmu_mirror_lookup_flags {
 	MMU_MIRROR_FAULT = BIT(0),
 	MMU_MIRROR_WRITABLE = BIT(1),
 	MMU_MIRROR_FAULT_WRITE = BIT(2),
 	MMU_MIRROR_OR_READ = BIT(3),
+	MMU_MIRROR_LOOK = BIT(4),
 };
 
 /* Fault in what is to be read; fault in what is to be written. */

@@ -733,7 +733,8 @@ static void lookup_refuses(struct kunit *test)
 		{ -PAGE_SIZE, 1 }, { 0, ULONG_MAX },
 	};
 	static const unsigned int bad_flags[] = {
-		BIT(4), MMU_MIRROR_FAULT_WRITE,
+		BIT(5), MMU_MIRROR_LOOK | MMU_MIRROR_FAULT,
+		MMU_MIRROR_LOOK | MMU_MIRROR_WRITABLE, MMU_MIRROR_FAULT_WRITE,
 		MMU_MIRROR_FAULT | MMU_MIRROR_FAULT_WRITE,
 		MMU_MIRROR_FAULT | MMU_MIRROR_OR_READ,
 	};
@@ -840,6 +841,11 @@ static void lookup_dirties_what_it_says(struct kunit *test)
 	/* Read, but written to as well, where it can be. */
 	shadow->writable = 0;
 	two.what.flags = MMU_MIRROR_FAULT | MMU_MIRROR_WRITABLE;
+	KUNIT_EXPECT_EQ(test, 0, two_spans_look_up(&two));
+	KUNIT_EXPECT_EQ(test, SPAN_PAGES, two.nr_writable);
+	KUNIT_EXPECT_EQ(test, 2 * SPAN_PAGES - 2, shadow->mirror.nr_dirtied);
+	/* Who makes no entries can know it without. */
+	two.what.flags = MMU_MIRROR_LOOK;
 	KUNIT_EXPECT_EQ(test, 0, two_spans_look_up(&two));
 	KUNIT_EXPECT_EQ(test, SPAN_PAGES, two.nr_writable);
 	KUNIT_EXPECT_EQ(test, 2 * SPAN_PAGES - 2, shadow->mirror.nr_dirtied);
