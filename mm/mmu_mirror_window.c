@@ -729,6 +729,8 @@ static void window_mark(struct mmu_mirror_window *window, unsigned long index,
 	unsigned long bit = index % MMU_MIRROR_CHUNK;
 
 	set_bit(bit, window->seen);
+	if (READ_ONCE(window->forgotten) == index + 1)
+		WRITE_ONCE(window->forgotten, 0);
 	if (absent)
 		set_bit(bit, window->absent);
 	else if (test_bit(bit, window->absent))
@@ -938,7 +940,7 @@ static void window_fill_pages(struct mmu_mirror_window *window,
 /* What follows closely rests ever longer; also what came before its time. */
 static void rest_on(struct mmu_mirror_rest *rest, unsigned long limit)
 {
-	long idle = jiffies - rest->until;
+	long idle = jiffies - READ_ONCE(rest->until);
 
 	if (idle > (long)rest->backoff + 1)
 		rest->backoff = 0;
@@ -1105,6 +1107,36 @@ void mmu_mirror_window_shadow(struct mmu_mirror_window *window, void **at)
 	mmu_range_mirror_unlock(&window->mirror);
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_window_shadow);
+
+/**
+ * mmu_mirror_window_forget - drop a page that cannot be read
+ * @window: an open window
+ * @offset: of what a reader's load failed on, as for mmu_mirror_window_ptr()
+ *
+ * After a memory error. Readers use uaccess, which meets the error as well, and
+ * has the kernel take the page from the process. In case nobody does, the window
+ * is not filled again for a second: a page that stays bad costs one error more
+ * in that time.
+ *
+ * Nobody need be waited for: the page is still the process's. The invalidation
+ * that takes it finds the drop counted, and waits.
+ *
+ * Context: any that may take the window's lock; outside sections.
+ */
+void mmu_mirror_window_forget(struct mmu_mirror_window *window,
+			      unsigned long offset)
+{
+	unsigned long page = (offset_in_page(window->uaddr) + offset) >>
+			     PAGE_SHIFT;
+
+	WRITE_ONCE(window->rest.until, jiffies + WINDOW_EMPTY_REST);
+	WRITE_ONCE(window->missed, page);
+	mmu_range_mirror_lock(&window->mirror);
+	WRITE_ONCE(window->forgotten, page + 1);
+	window_drop(window, page, page);
+	mmu_range_mirror_unlock(&window->mirror);
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_window_forget);
 
 /**
  * mmu_mirror_window_miss - a reader found a page absent
@@ -1279,8 +1311,8 @@ EXPORT_SYMBOL_GPL(mmu_mirror_window_close);
  * @window: the window
  *
  * For reporting, right after mmu_mirror_window_ptr() returned NULL for a page
- * that is not mapped. In a window of more than 512 pages, pages that are 512
- * apart share the reason.
+ * that is not mapped, or after mmu_mirror_window_forget(). In a window of more
+ * than 512 pages, pages that are 512 apart share the reason, but for the last.
  *
  * Context: any; the caller keeps the window from being freed.
  * Return: the reason.
@@ -1290,6 +1322,8 @@ mmu_mirror_window_absence(struct mmu_mirror_window *window)
 {
 	unsigned long page = READ_ONCE(window->missed);
 
+	if (READ_ONCE(window->forgotten) == page + 1)
+		return MMU_MIRROR_FORGOTTEN;
 	if (!test_bit(page % MMU_MIRROR_CHUNK, window->seen))
 		return MMU_MIRROR_UNFILLED;
 	if (window_absent(window, page))

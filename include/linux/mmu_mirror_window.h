@@ -245,6 +245,8 @@ struct mmu_mirror_rest {
  * @queue: the mm's
  * @closed: nothing is installed any more; under the mirror's lock
  * @missed: the page that a reader last found absent
+ * @forgotten: one more than the page that a reader last had forgotten, until a
+ *	fill looks at it again
  * @rest: of fills, from misses of pages that may be there
  * @empty: of fills, from misses of pages that were not
  * @seen: pages that a fill has looked at, by their number in a chunk
@@ -275,6 +277,7 @@ struct mmu_mirror_window {
 	struct mmu_mirror_queue *queue;
 	bool closed;
 	unsigned long missed;
+	unsigned long forgotten;
 	struct mmu_mirror_rest rest;
 	struct mmu_mirror_rest empty;
 	unsigned long seen[MMU_MIRROR_CHUNK / BITS_PER_LONG];
@@ -303,6 +306,8 @@ void mmu_mirror_window_close(struct mmu_mirror_window *window);
 void mmu_mirror_window_prefetch(struct mmu_mirror_window *window);
 int mmu_mirror_window_populate(struct mmu_mirror_window *window);
 void mmu_mirror_window_shadow(struct mmu_mirror_window *window, void **at);
+void mmu_mirror_window_forget(struct mmu_mirror_window *window,
+			      unsigned long offset);
 
 /**
  * enum mmu_mirror_absence - why a page of a window is absent
@@ -312,11 +317,14 @@ void mmu_mirror_window_shadow(struct mmu_mirror_window *window, void **at);
  * @MMU_MIRROR_UNMAPPED: the last fill found nothing that could be mapped: no
  *	page, one that the process may not write, or one without a mapping in
  *	the kernel
+ * @MMU_MIRROR_FORGOTTEN: a reader had it forgotten, and no fill has looked at it
+ *	since
  */
 enum mmu_mirror_absence {
 	MMU_MIRROR_UNFILLED,
 	MMU_MIRROR_INVALIDATED,
 	MMU_MIRROR_UNMAPPED,
+	MMU_MIRROR_FORGOTTEN,
 };
 
 enum mmu_mirror_absence

@@ -1699,6 +1699,51 @@ static void window_knows_why(struct kunit *test)
 	mmu_mirror_domain_destroy(domain);
 }
 
+/* A page whose load failed leaves, and stays away for a while. */
+static void window_forgets(struct kunit *test)
+{
+	unsigned long addr = map_memory(test), began;
+	struct mmu_mirror_domain *domain = mmu_mirror_domain_alloc();
+	struct mmu_mirror_window *window;
+
+	KUNIT_ASSERT_NOT_NULL(test, domain);
+	window = window_make(test, domain, addr + 100, LENGTH - 100);
+	KUNIT_ASSERT_NOT_NULL(test, window->kaddr[1]);
+
+	/* The window's first byte is not its page's. */
+	began = jiffies;
+	mmu_mirror_window_forget(window, PAGE_SIZE - 50);
+	KUNIT_EXPECT_TRUE(test, time_after_eq(window->rest.until, began + HZ));
+	KUNIT_EXPECT_NOT_NULL(test, window->kaddr[0]);
+	KUNIT_EXPECT_NULL(test, window->kaddr[1]);
+	KUNIT_EXPECT_EQ(test, NPAGES - 1, mmu_mirror_window_mapped(window));
+	KUNIT_EXPECT_EQ(test, MMU_MIRROR_FORGOTTEN,
+			mmu_mirror_window_absence(window));
+
+	KUNIT_EXPECT_EQ(test, MMU_MIRROR_FORGOTTEN,
+			why_absent(test, window, 1));
+
+	/* Somebody may still be reading it, and is waited for. */
+	invalidate(addr + PAGE_SIZE, addr + 2 * PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, 1, atomic_long_read(&domain->nr_waits));
+
+	window->rest.until = jiffies;
+	mmu_mirror_window_prefetch(window);
+	flush_work(&window->fill);
+	KUNIT_EXPECT_NOT_NULL(test, window->kaddr[1]);
+
+	/* What takes it for good is told, not what came before. */
+	mmu_mirror_window_forget(window, PAGE_SIZE - 50);
+	vm_munmap(addr + PAGE_SIZE, PAGE_SIZE);
+	window->rest.until = jiffies;
+	mmu_mirror_window_prefetch(window);
+	flush_work(&window->fill);
+	KUNIT_EXPECT_EQ(test, MMU_MIRROR_UNMAPPED,
+			mmu_mirror_window_absence(window));
+	mmu_mirror_window_close(window);
+	mmu_mirror_domain_destroy(domain);
+}
+
 static void window_fill_gives_up(struct kunit *test)
 {
 	struct window_test t;
@@ -2755,6 +2800,7 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(window_fill_collides_before_gup),
 	KUNIT_CASE(window_fill_collides_after_gup),
 	KUNIT_CASE(window_knows_why),
+	KUNIT_CASE(window_forgets),
 	KUNIT_CASE(window_fill_gives_up),
 	KUNIT_CASE(window_backs_off),
 	KUNIT_CASE(window_rest_is_not_shortened),
