@@ -166,6 +166,37 @@ warnings() {
 	grep '^no build' "$out/module-log" || true
 }
 
+# recovering FILE SECTION...: see lab/loads.awk.
+recovering() {
+	file=$1
+	shift
+	# Words.
+	# shellcheck disable=SC2046
+	objdump -rs $(printf -- '-j %s ' "$@") "$file" 2>/dev/null |
+		"$LAB/loads.awk" | sort
+}
+
+# Those that the compiler made are in the object; the module has the entries of all
+# of them, and no other.
+loads() {
+	built=$("$LAB/modules.sh" stock 2>"$out/loads-build") || {
+		cat "$out/loads-build"
+		return
+	}
+	: >"$out/loads"
+	for module in "$built"/drivers/vhost/*.ko; do
+		object=${module%.ko}.o
+		recovering "$object" __ex_table .discard.mmu_mirror_load \
+			>"$out/loads-object"
+		recovering "$module" __ex_table | sed 's/no load$/both/' |
+			diff "$out/loads-object" - |
+			sed "s#^#${module##*/}: #"
+		cat "$out/loads-object" >>"$out/loads"
+	done
+	grep -v ' both$' "$out/loads"
+	[ -s "$out/loads" ] || echo "there is none"
+}
+
 # A driver may be built with other symbols of ours than the helper was.
 layout() {
 	awk '/^(struct|union) .*[{]$/ { inside = $0 }
@@ -246,6 +277,7 @@ all() {
 	the table of findings has the files that coccinelle finds in 7.3: coccinelle_findings
 	Sphinx makes the documentation without a warning: docs
 	no warning from W=1 and sparse: warnings
+	a memory error is recovered from in each load through a window: loads
 	coccicheck: coccicheck
 	the upstream series can be made for 6.12: series 6.12
 	the upstream series can be made for 7.3: series 7.3

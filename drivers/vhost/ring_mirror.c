@@ -583,6 +583,7 @@ static const char * const why_names[] = {
 	[VHOST_RING_INVALIDATED] = "invalidated",
 	[VHOST_RING_UNMAPPED] = "unmapped",
 	[VHOST_RING_OUTSIDE] = "outside",
+	[VHOST_RING_POISONED] = "poisoned",
 };
 
 static_assert(ARRAY_SIZE(why_names) == VHOST_RING_NUM_WHYS);
@@ -599,6 +600,8 @@ static enum vhost_ring_why part_why(struct mmu_mirror_window *window, int type,
 		return VHOST_RING_UNFILLED;
 	case MMU_MIRROR_INVALIDATED:
 		return VHOST_RING_INVALIDATED;
+	case MMU_MIRROR_FORGOTTEN:
+		return VHOST_RING_POISONED;
 	default:
 		return VHOST_RING_UNMAPPED;
 	}
@@ -627,6 +630,27 @@ void vhost_ring_missed(struct vhost_virtqueue *vq, int type,
 		vhost_ring_trace(vq, type, why, ptr);
 }
 EXPORT_SYMBOL_GPL(vhost_ring_missed);
+
+/**
+ * vhost_ring_poisoned - a load through a window met a memory error
+ * @mirror: the queue's windows
+ * @type: the ring part
+ * @offset: what was loaded
+ *
+ * The page leaves its window, so that uaccess meets the error, and does about it
+ * what it always did.
+ *
+ * Context: under vq->mutex, in a section, which this leaves for a moment: a
+ * pointer that was looked up before is void.
+ */
+void vhost_ring_poisoned(struct vhost_ring_mirror *mirror, int type,
+			 unsigned long offset)
+{
+	mmu_mirror_exit_cpu(mirror->hot.cpu);
+	mmu_mirror_window_forget(mirror->part[type].use, offset);
+	mmu_mirror_enter_cpu(mirror->hot.cpu);
+}
+EXPORT_SYMBOL_GPL(vhost_ring_poisoned);
 
 /**
  * vhost_ring_trace - trace an access that goes through uaccess

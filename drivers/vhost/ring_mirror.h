@@ -25,6 +25,7 @@
 #include <linux/bitops.h>
 #include <linux/cache.h>
 #include <linux/list.h>
+#include <linux/mmu_mirror_load.h>
 #include <linux/mmu_mirror_window.h>
 #include <linux/moduleparam.h>
 #include <linux/nospec.h>
@@ -64,6 +65,7 @@ struct vhost_ring_span {
  * @VHOST_RING_INVALIDATED: the page was taken away
  * @VHOST_RING_UNMAPPED: the fill found nothing there that could be mapped
  * @VHOST_RING_OUTSIDE: it is not in the window
+ * @VHOST_RING_POISONED: a load from the page met a memory error
  * @VHOST_RING_NUM_WHYS: how many there are
  */
 enum vhost_ring_why {
@@ -76,6 +78,7 @@ enum vhost_ring_why {
 	VHOST_RING_INVALIDATED,
 	VHOST_RING_UNMAPPED,
 	VHOST_RING_OUTSIDE,
+	VHOST_RING_POISONED,
 	VHOST_RING_NUM_WHYS,
 };
 
@@ -223,6 +226,8 @@ void vhost_ring_missed(struct vhost_virtqueue *vq, int type,
 		       const void __user *ptr);
 void vhost_ring_trace(struct vhost_virtqueue *vq, int type,
 		      enum vhost_ring_why why, const void __user *ptr);
+void __cold vhost_ring_poisoned(struct vhost_ring_mirror *mirror, int type,
+				unsigned long offset);
 
 /* Before anything else is done to a queue. */
 static inline void vhost_ring_mirror_init(struct vhost_virtqueue *vq)
@@ -335,21 +340,91 @@ static __always_inline bool vhost_ring_has(struct vhost_ring_mirror *mirror,
 }
 
 /*
+ * Ring memory as a window shows it. Sparse sees to it that only the functions
+ * below load from there, which survive a memory error, or store.
+ */
+#ifdef __CHECKER__
+#define __window __attribute__((noderef, address_space(__window)))
+#else
+#define __window
+#endif
+
+/*
  * The kernel address of what vhost_ring_has() has said yes to, inside a section,
  * or NULL. @fill: ask for a fill then.
  */
-static __always_inline void *vhost_ring_ptr(struct vhost_ring_mirror *mirror,
-					    enum vhost_uaddr_type type,
-					    unsigned long offset,
-					    unsigned long size, bool fill)
+static __always_inline void __window *
+vhost_ring_ptr(struct vhost_ring_mirror *mirror, enum vhost_uaddr_type type,
+	       unsigned long offset, unsigned long size, bool fill)
 {
 	void *kaddr = READ_ONCE(mirror->hot.kaddr[type]);
 
 	if (likely(kaddr))
-		return kaddr + array_index_nospec(offset,
-						  mirror->hot.size[type]);
-	return __mmu_mirror_window_ptr(mirror->part[type].use, offset, size,
-				       fill);
+		kaddr += array_index_nospec(offset, mirror->hot.size[type]);
+	else
+		kaddr = __mmu_mirror_window_ptr(mirror->part[type].use, offset,
+						size, fill);
+	return (void __window __force *)kaddr;
+}
+
+/*
+ * Load a field of what vhost_ring_has() has said yes to, inside a section. Return
+ * false if there is no page, or none any more.
+ */
+static __always_inline bool
+vhost_ring_load16(struct vhost_ring_mirror *mirror, enum vhost_uaddr_type type,
+		  unsigned long offset, bool fill, __virtio16 *val)
+{
+	const void __window *p = vhost_ring_ptr(mirror, type, offset,
+						sizeof(*val), fill);
+
+	if (unlikely(!p))
+		return false;
+	if (likely(mmu_mirror_load16((const u16 __force *)p,
+				     (u16 __force *)val)))
+		return true;
+	vhost_ring_poisoned(mirror, type, offset);
+	return false;
+}
+
+/*
+ * The same of a descriptor, by words, as it is read afterwards: several fields do
+ * not forward to one load.
+ */
+static __always_inline bool
+vhost_ring_load_desc(struct vhost_ring_mirror *mirror, unsigned long offset,
+		     bool fill, struct vring_desc *desc)
+{
+	const void __window *p = vhost_ring_ptr(mirror, VHOST_ADDR_DESC, offset,
+						sizeof(*desc), fill);
+	const unsigned long *word = (const unsigned long __force *)p;
+	unsigned long *copy = (unsigned long *)desc;
+	int i;
+
+	if (unlikely(!p))
+		return false;
+	for (i = 0; i < sizeof(*desc) / sizeof(*copy); i += 2) {
+		if (likely(mmu_mirror_load_pair(&word[i], &copy[i])))
+			continue;
+		vhost_ring_poisoned(mirror, VHOST_ADDR_DESC, offset);
+		return false;
+	}
+	return true;
+}
+
+/* Store @n halves of used elements, inside a section. */
+static __always_inline void vhost_ring_store32(void __window *p,
+					       const u32 *half, unsigned int n)
+{
+	u32 *to = (u32 __force *)p;
+
+	while (n--)
+		WRITE_ONCE(*to++, *half++);
+}
+
+static __always_inline void vhost_ring_store16(void __window *p, __virtio16 val)
+{
+	WRITE_ONCE(*(__virtio16 __force *)p, val);
 }
 
 /* Count an access without a window. The reader of the counts holds no lock. */
@@ -419,16 +494,14 @@ vhost_ring_get16(struct vhost_virtqueue *vq, enum vhost_uaddr_type type,
 {
 	struct vhost_ring_mirror *mirror = vq->mirror;
 	unsigned long offset = vhost_ring_offset(vq, type, ptr);
-	const __virtio16 *p;
+	bool done;
 
-	if (unlikely(!vhost_ring_has(mirror, type, offset, sizeof(*p))))
+	if (unlikely(!vhost_ring_has(mirror, type, offset, sizeof(*val))))
 		return vhost_ring_unmirrored(vq, type, ptr);
 	mmu_mirror_enter_cpu(mirror->hot.cpu);
-	p = vhost_ring_ptr(mirror, type, offset, sizeof(*p), true);
-	if (likely(p))
-		*val = READ_ONCE(*p);
+	done = vhost_ring_load16(mirror, type, offset, true, val);
 	mmu_mirror_exit_cpu(mirror->hot.cpu);
-	return vhost_ring_count(vq, type, ptr, p);
+	return vhost_ring_count(vq, type, ptr, done);
 }
 
 /**
@@ -447,28 +520,16 @@ vhost_ring_put16(struct vhost_virtqueue *vq, __virtio16 val,
 	enum vhost_uaddr_type type = VHOST_ADDR_USED;
 	struct vhost_ring_mirror *mirror = vq->mirror;
 	unsigned long offset = vhost_ring_offset(vq, type, ptr);
-	__virtio16 *p;
+	void __window *p;
 
-	if (unlikely(!vhost_ring_has(mirror, type, offset, sizeof(*p))))
+	if (unlikely(!vhost_ring_has(mirror, type, offset, sizeof(val))))
 		return vhost_ring_unmirrored(vq, type, ptr);
 	mmu_mirror_enter_cpu(mirror->hot.cpu);
-	p = vhost_ring_ptr(mirror, type, offset, sizeof(*p), true);
+	p = vhost_ring_ptr(mirror, type, offset, sizeof(val), true);
 	if (likely(p))
-		WRITE_ONCE(*p, val);
+		vhost_ring_store16(p, val);
 	mmu_mirror_exit_cpu(mirror->hot.cpu);
 	return vhost_ring_count(vq, type, ptr, p);
-}
-
-/* By words, as it is read afterwards: several fields do not forward to one load. */
-static __always_inline void vhost_ring_copy_desc(struct vring_desc *to,
-						 const struct vring_desc *from)
-{
-	const unsigned long *word = (const unsigned long *)from;
-	unsigned long *copy = (unsigned long *)to;
-	int i;
-
-	for (i = 0; i < sizeof(*to) / sizeof(*copy); i++)
-		copy[i] = READ_ONCE(word[i]);
 }
 
 /**
@@ -490,17 +551,15 @@ vhost_ring_get_desc(struct vhost_virtqueue *vq, struct vring_desc *desc,
 	enum vhost_uaddr_type type = VHOST_ADDR_DESC;
 	struct vhost_ring_mirror *mirror = vq->mirror;
 	unsigned long offset = vhost_ring_offset(vq, type, ptr);
-	const struct vring_desc *p;
+	bool done;
 
 	if (unlikely(size != sizeof(*desc) ||
 		     !vhost_ring_has(mirror, type, offset, size)))
 		return vhost_ring_unmirrored(vq, type, ptr);
 	mmu_mirror_enter_cpu(mirror->hot.cpu);
-	p = vhost_ring_ptr(mirror, type, offset, sizeof(*p), true);
-	if (likely(p))
-		vhost_ring_copy_desc(desc, p);
+	done = vhost_ring_load_desc(mirror, offset, true, desc);
 	mmu_mirror_exit_cpu(mirror->hot.cpu);
-	return vhost_ring_count(vq, type, ptr, p);
+	return vhost_ring_count(vq, type, ptr, done);
 }
 
 /* The chain that begins with descriptor @i, as far as there is room and pages. */
@@ -512,15 +571,13 @@ vhost_ring_copy_chain(struct vhost_virtqueue *vq, unsigned int i,
 	int n = 0;
 
 	while (i < vq->num) {
-		const struct vring_desc *p = NULL;
+		unsigned long offset = i * sizeof(*chain);
 
-		if (likely(vhost_ring_has(mirror, VHOST_ADDR_DESC,
-					  i * sizeof(*p), sizeof(*p))))
-			p = vhost_ring_ptr(mirror, VHOST_ADDR_DESC,
-					   i * sizeof(*p), sizeof(*p), false);
-		if (unlikely(!p))
+		if (unlikely(!vhost_ring_has(mirror, VHOST_ADDR_DESC, offset,
+					     sizeof(*chain)) ||
+			     !vhost_ring_load_desc(mirror, offset, false,
+						   &chain[n])))
 			break;
-		vhost_ring_copy_desc(&chain[n], p);
 		i = vhost16_to_cpu(vq, chain[n].next);
 		if (!(chain[n++].flags &
 		      cpu_to_vhost16(vq, VRING_DESC_F_NEXT)) ||
@@ -528,19 +585,6 @@ vhost_ring_copy_chain(struct vhost_virtqueue *vq, unsigned int i,
 			break;
 	}
 	return n;
-}
-
-/* A field of the available ring, which is in one page with the others, or not. */
-static __always_inline bool
-vhost_ring_peek_avail(struct vhost_ring_mirror *mirror, unsigned long offset,
-		      __virtio16 *val)
-{
-	const __virtio16 *p = vhost_ring_ptr(mirror, VHOST_ADDR_AVAIL, offset,
-					     sizeof(*p), false);
-
-	if (likely(p))
-		*val = READ_ONCE(*p);
-	return p;
 }
 
 /**
@@ -580,9 +624,9 @@ static __always_inline int vhost_ring_get_chain(struct vhost_virtqueue *vq,
 		return 0;
 	mmu_mirror_enter_cpu(mirror->hot.cpu);
 	if (look) {
-		if (!vhost_ring_peek_avail(mirror,
-					   offsetof(struct vring_avail, idx),
-					   &idx))
+		if (!vhost_ring_load16(mirror, VHOST_ADDR_AVAIL,
+				       offsetof(struct vring_avail, idx),
+				       false, &idx))
 			goto out;
 		avail_idx = vhost16_to_cpu(vq, idx);
 		/* As in vhost_get_avail_idx(), for which this is done. */
@@ -591,7 +635,8 @@ static __always_inline int vhost_ring_get_chain(struct vhost_virtqueue *vq,
 	if (avail_idx == vq->last_avail_idx)
 		n = -1;
 	else if ((u16)(avail_idx - vq->last_avail_idx) <= vq->num &&
-		 vhost_ring_peek_avail(mirror, offset, head))
+		 vhost_ring_load16(mirror, VHOST_ADDR_AVAIL, offset, false,
+				   head))
 		n = vhost_ring_copy_chain(vq, vhost16_to_cpu(vq, *head), chain);
 out:
 	mmu_mirror_exit_cpu(mirror->hot.cpu);
@@ -642,14 +687,16 @@ vhost_ring_put_used(struct vhost_virtqueue *vq, const void __user *ptr,
 				    offset_in_page(mirror->hot.uaddr[type] +
 						   offset);
 		unsigned int n = min(size, room);
-		u32 *p = vhost_ring_ptr(mirror, type, offset, n, true);
+		void __window *p = vhost_ring_ptr(mirror, type, offset, n,
+						  true);
 
 		if (unlikely(!p))
 			break;
 		offset += n;
 		size -= n;
-		for (; n; n -= sizeof(*half))
-			WRITE_ONCE(*p++, *half++);
+		n /= sizeof(*half);
+		vhost_ring_store32(p, half, n);
+		half += n;
 	}
 	mmu_mirror_exit_cpu(mirror->hot.cpu);
 	return vhost_ring_count(vq, type, ptr, !size);
@@ -675,9 +722,8 @@ vhost_ring_add_used(struct vhost_virtqueue *vq,
 	unsigned int start = vq->last_used_idx & (vq->num - 1);
 	unsigned long offset = offsetof(struct vring_used, ring[start]);
 	u16 old = vq->last_used_idx, new = old + count;
-	const u32 *half = (const u32 *)heads;
-	__virtio16 *idx;
-	u32 *p;
+	void __window *idx;
+	void __window *p;
 
 	if (unlikely(vq->log_used || count > vq->num - start) ||
 	    unlikely(!vhost_ring_has(mirror, VHOST_ADDR_USED, offset,
@@ -687,16 +733,13 @@ vhost_ring_add_used(struct vhost_virtqueue *vq,
 	p = vhost_ring_ptr(mirror, VHOST_ADDR_USED, offset,
 			   count * sizeof(*heads), false);
 	idx = vhost_ring_ptr(mirror, VHOST_ADDR_USED,
-			     offsetof(struct vring_used, idx), sizeof(*idx),
+			     offsetof(struct vring_used, idx), sizeof(new),
 			     false);
 	if (likely(p && idx)) {
-		unsigned int i;
-
-		for (i = 0; i < 2 * count; i++)
-			WRITE_ONCE(*p++, *half++);
+		vhost_ring_store32(p, (const u32 *)heads, 2 * count);
 		/* The elements before the index, as vhost_add_used_n() does. */
 		smp_wmb();
-		WRITE_ONCE(*idx, cpu_to_vhost16(vq, new));
+		vhost_ring_store16(idx, cpu_to_vhost16(vq, new));
 	}
 	mmu_mirror_exit_cpu(mirror->hot.cpu);
 	if (unlikely(!p || !idx))

@@ -39,7 +39,7 @@ static const char * const parts[] = { "desc", "avail", "used", "log" };
 
 static const char * const whys[] = {
 	"off", "nowhere", "reset", "opening", "failed", "unfilled",
-	"invalidated", "unmapped", "outside", NULL
+	"invalidated", "unmapped", "outside", "poisoned", NULL
 };
 
 static long why_number(int q, int part, const char *why)

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Loads through a window's pointer that survive a memory error.
+ *
+ * On x86 each of them has an entry in the exception table, by which the handler
+ * of machine checks recovers, as it does for a load from a user address. It costs
+ * nothing but a test of a register while there is no error. Other architectures
+ * have no such loads; there these are plain ones.
+ *
+ * Copies that are longer than what is here: copy_mc_to_kernel().
+ */
+#ifndef _LINUX_MMU_MIRROR_LOAD_H
+#define _LINUX_MMU_MIRROR_LOAD_H
+
+#include <linux/compiler.h>
+#include <linux/instrumented.h>
+#include <linux/types.h>
+
+#ifdef CONFIG_X86_MCE
+
+#include <asm/asm.h>
+
+/*
+ * What the load at label @from comes with. If it fails, the CPU goes on at @to,
+ * with the A register cleared: that has the address, and is what says so. The
+ * second section is not linked: for lab/loads.awk, it lists the loads.
+ */
+#define MMU_MIRROR_LOAD_AT(from, to)					\
+	_ASM_EXTABLE_TYPE(from, to,					\
+			  EX_TYPE_DEFAULT_MCE_SAFE | EX_FLAG_CLEAR_AX)	\
+	".pushsection .discard.mmu_mirror_load\n\t"			\
+	".long " #from " - .\n\t"					\
+	".popsection\n\t"
+
+/**
+ * mmu_mirror_load16 - load a 16-bit field
+ * @p: its address, from mmu_mirror_window_ptr()
+ * @val: where to put it
+ *
+ * Once and in one piece, and not ordered against anything, as READ_ONCE().
+ *
+ * Context: as the access to the window.
+ * Cost: as READ_ONCE(), and on x86 a test.
+ * Return: true; false: the load met a memory error, and @val is undefined. Call
+ * mmu_mirror_window_forget() when outside the section.
+ */
+static __always_inline bool mmu_mirror_load16(const u16 *p, u16 *val)
+{
+	const void *ok = p;
+	u32 got;
+
+	instrument_atomic_read(p, sizeof(*p));
+	asm volatile("1:	movzwl %[from], %[to]\n"
+		     "2:\n"
+		     MMU_MIRROR_LOAD_AT(1b, 2b)
+		     : "+a" (ok), [to] "=r" (got)
+		     : [from] "m" (*p));
+	*val = got;
+	return ok;
+}
+
+/**
+ * mmu_mirror_load_pair - load two words
+ * @p: their address, from mmu_mirror_window_ptr()
+ * @val: where to put them
+ *
+ * Each once and in one piece, in no order.
+ *
+ * Context: as the access to the window.
+ * Cost: as two of READ_ONCE(), and on x86 a test.
+ * Return: as mmu_mirror_load16().
+ */
+static __always_inline bool mmu_mirror_load_pair(const unsigned long *p,
+						 unsigned long *val)
+{
+	const void *ok = p;
+	unsigned long first, second;
+
+	instrument_atomic_read(p, 2 * sizeof(*p));
+	asm volatile("1:	mov %[from0], %[to0]\n"
+		     "2:	mov %[from1], %[to1]\n"
+		     "3:\n"
+		     MMU_MIRROR_LOAD_AT(1b, 3b)
+		     MMU_MIRROR_LOAD_AT(2b, 3b)
+		     : "+a" (ok), [to0] "=&r" (first), [to1] "=&r" (second)
+		     : [from0] "m" (p[0]), [from1] "m" (p[1]));
+	val[0] = first;
+	val[1] = second;
+	return ok;
+}
+
+#else /* !CONFIG_X86_MCE */
+
+static __always_inline bool mmu_mirror_load16(const u16 *p, u16 *val)
+{
+	*val = READ_ONCE(*p);
+	return true;
+}
+
+static __always_inline bool mmu_mirror_load_pair(const unsigned long *p,
+						 unsigned long *val)
+{
+	val[0] = READ_ONCE(p[0]);
+	val[1] = READ_ONCE(p[1]);
+	return true;
+}
+
+#endif /* CONFIG_X86_MCE */
+
+#endif /* _LINUX_MMU_MIRROR_LOAD_H */
