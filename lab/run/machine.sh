@@ -183,12 +183,8 @@ phase_testpmd() {
 	BASE=$(live)
 	kill -CONT "$TESTPMD"
 	disturb "$PHASE" testpmd
-	start=$(now_ms)
-	packets=$(cat /sys/class/net/pmd0/statistics/rx_packets)
 	sleep "$SECONDS_EACH"
 	poll 20 enough || true
-	packets=$(($(cat /sys/class/net/pmd0/statistics/rx_packets) - packets))
-	echo "$PHASE $MODE packets $packets $(($(now_ms) - start))"
 	undisturb testpmd
 	kill -STOP "$TESTPMD"
 	echo "$PHASE $MODE live testpmd $(($(live) - BASE))"
@@ -199,12 +195,10 @@ phase_guest() {
 	rounds=1
 	[ "$PHASE" != undisturbed ] || [ "$MODE" = 0 ] || rounds=4
 	disturb "$PHASE" guest
-	start=$(now_ms)
 	until [ "$rounds" -le 0 ] && { enough || [ "$rounds" -le -8 ]; }; do
 		exchange guest 2 1
 		rounds=$((rounds - 1))
 	done
-	echo "$PHASE $MODE time guest $(($(now_ms) - start))"
 	undisturb guest
 	echo "$PHASE $MODE live guest $(($(live) - BASE))"
 }
@@ -231,8 +225,7 @@ phase_ringflip() {
 	tr ' ' '\n' </tmp/flipped | awk -F= -v tag="$PHASE $MODE" '
 		$1 == "to" || $1 == "from" {
 			print tag, "bytes ringflip", $1, $2
-		}
-		$1 == "ms" { print tag, "time ringflip", $2 }'
+		}'
 }
 
 phase() {

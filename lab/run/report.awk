@@ -7,7 +7,9 @@
 # What lab/run/machine.sh wrote, as one table for each phase with mirrored
 # rings and uaccess side by side, and the verdict: every demand that was not
 # met is named, and the exit status is 1 if there was one. With ktap=1 the
-# demands are test results and the tables are comments.
+# demands are test results and the tables are comments. There is no rate in the
+# tables: the two columns are of different minutes, and of as much work as it took
+# to disturb the rings often enough. lab/bench.sh pps compares rates.
 
 BEGIN {
 	title["undisturbed"] = "Undisturbed"
@@ -20,8 +22,6 @@ BEGIN {
 	proof["thp"] = "thp_collapse_alloc thp_split_page"
 	proof["migrate"] = "pgmigrate_success"
 	nr_parts = split("desc avail used", parts)
-	# Figures from emulation say nothing about hardware.
-	label = accel == "tcg" ? ", emulation (TCG)" : ""
 	MIN_LIVE = 100
 	MIN_SHARE = 99
 }
@@ -59,10 +59,6 @@ $3 == "bytes" {
 	total[$4, $5] += $6
 }
 $3 == "corrupt" { errors[++nr_errors] = "checksum: " $0 }
-$3 == "packets" && $5 { rate[$1, $2] = $4 * 1000 / $5 }
-$3 == "time" {
-	took[$1, $2] = $5
-}
 $3 == "live" {
 	by_client[$1, $2, $4] = $5
 	clients[$4] = 1
@@ -80,13 +76,6 @@ function accesses(phase, mode, part) {
 function both_ways(phase, mode) {
 	return sprintf("%.1f / %.1f", bytes[phase, mode, "to"] / 1048576,
 		       bytes[phase, mode, "from"] / 1048576)
-}
-
-function mib_per_s(phase, mode,    sum) {
-	if (!took[phase, mode])
-		return "-"
-	sum = bytes[phase, mode, "to"] + bytes[phase, mode, "from"]
-	return sprintf("%.1f", sum / 1048.576 / took[phase, mode])
 }
 
 function table(phase,    i, n, list, event, client) {
@@ -117,12 +106,8 @@ function table(phase,    i, n, list, event, client) {
 	for (i = 1; i <= n; i++)
 		print_row("kernel: " list[i], vm[phase, 1, list[i]],
 			  vm[phase, 0, list[i]])
-	if ((phase, 1) in rate)
-		print_row("testpmd: packets/s" label, sprintf("%.0f", rate[phase, 1]),
-			  sprintf("%.0f", rate[phase, 0]))
 	print_row("verified MiB, to / from the client", both_ways(phase, 1),
 		  both_ways(phase, 0))
-	print_row("verified MiB/s" label, mib_per_s(phase, 1), mib_per_s(phase, 0))
 	print_row("splats", splats[phase, 1] + 0, splats[phase, 0] + 0)
 }
 
