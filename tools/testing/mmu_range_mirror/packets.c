@@ -57,6 +57,12 @@ void vhost_ring_trace(struct vhost_virtqueue *vq, int type,
 	abort();
 }
 
+void vhost_ring_poisoned(struct vhost_ring_mirror *mirror, int type,
+			 unsigned long offset)
+{
+	abort();
+}
+
 void *mmu_mirror_window_miss(struct mmu_mirror_window *window,
 			     unsigned long page)
 {
@@ -173,7 +179,8 @@ static __always_inline unsigned int get_head(struct vhost_virtqueue *vq,
 		if (head >= vq->num)
 			abort();
 		barrier_of(mode);
-		vhost_ring_copy_desc(&desc, &vq->desc[head]);
+		mmu_mirror_load_pair((unsigned long *)&vq->desc[head],
+				     (unsigned long *)&desc);
 	}
 	read_so_far += desc.addr + desc.len;
 	vq->last_avail_idx++;
