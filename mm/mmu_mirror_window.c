@@ -1157,6 +1157,325 @@ void *mmu_mirror_window_miss(struct mmu_mirror_window *window,
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_window_miss);
 
+/*
+ * Accesses that may sleep: through the window as far as it has pages, and by
+ * uaccess where it has none, which brings them in.
+ */
+
+/**
+ * struct window_user - the address space of a window, for uaccess
+ * @mm: that current took on and has to give back, or NULL
+ * @ok: there is something to access
+ */
+struct window_user {
+	struct mm_struct *mm;
+	bool ok;
+};
+
+/* A kernel thread takes the mm on; to another process, it is out of reach. */
+static struct window_user window_user_begin(struct mmu_mirror_window *window)
+{
+	struct mm_struct *mm = window->mirror.notifier.mm;
+	struct window_user user = { .ok = current->mm == mm };
+
+	if (user.ok || current->mm || !(current->flags & PF_KTHREAD) ||
+	    !mmget_not_zero(mm))
+		return user;
+	kthread_use_mm(mm);
+	user.mm = mm;
+	user.ok = true;
+	return user;
+}
+
+static void window_user_end(struct window_user *user)
+{
+	if (!user->mm)
+		return;
+	kthread_unuse_mm(user->mm);
+	/* Not the last mmput() here: the caller has locks of its own. */
+	mmput_async(user->mm);
+}
+
+/* Part of one page. Return how many bytes were accessed. */
+static size_t window_copy_mapped(struct mmu_mirror_window *window,
+				 unsigned long offset, void *buf, size_t n,
+				 bool write)
+{
+	size_t done = 0;
+	void *p;
+
+	mmu_mirror_enter(window->domain);
+	p = mmu_mirror_window_ptr(window, offset, n);
+	if (p && write) {
+		/* The process may be writing there at the same time. */
+		data_race(memcpy(p, buf, n));
+		done = n;
+	} else if (p) {
+		done = n - copy_mc_to_kernel(buf, p, n);
+	}
+	mmu_mirror_exit(window->domain);
+	/* A memory error: uaccess meets it next, and reports it. */
+	if (p && done < n)
+		mmu_mirror_window_forget(window, offset + done);
+	return done;
+}
+
+static size_t window_copy_user(struct mmu_mirror_window *window,
+			       unsigned long offset, void *buf, size_t n,
+			       bool write)
+{
+	void __user *uptr = (void __user *)(window->uaddr + offset);
+	struct window_user user = window_user_begin(window);
+	size_t done = 0;
+
+	if (user.ok && write)
+		done = n - copy_to_user(uptr, buf, n);
+	else if (user.ok)
+		done = n - copy_from_user(buf, uptr, n);
+	window_user_end(&user);
+	return done;
+}
+
+static size_t window_copy(struct mmu_mirror_window *window,
+			  unsigned long offset, void *buf, size_t size,
+			  bool write)
+{
+	size_t done = 0;
+
+	might_sleep();
+	if (offset >= window->size)
+		return 0;
+	size = min(size, window->size - offset);
+	while (done < size) {
+		unsigned long at = offset + done;
+		size_t room = PAGE_SIZE - offset_in_page(window->uaddr + at);
+		size_t n = min(size - done, room);
+		size_t got = window_copy_mapped(window, at, buf + done, n,
+						write);
+
+		if (got < n)
+			got += window_copy_user(window, at + got,
+						buf + done + got, n - got,
+						write);
+		done += got;
+		if (got < n)
+			break;
+	}
+	return done;
+}
+
+/**
+ * mmu_mirror_window_read - read from a window, or else from user memory
+ * @window: an open window
+ * @offset: of the first byte, in bytes from the window's first byte
+ * @to: where to
+ * @size: bytes
+ *
+ * Page by page: through the window's pointer where it has one, in a section of
+ * its own, else by uaccess, which faults the page in; the miss asks for a fill.
+ * Uaccess takes the process itself, or a kernel thread or work without an mm,
+ * which takes on the window's for as long. For another process there are the
+ * pages that the window has.
+ *
+ * What is read is not of one moment: the process may be writing. Bytes that it
+ * has to write first, an index for one, are for mmu_mirror_window_load().
+ *
+ * Context: process context, sleeps; outside sections, and without a lock that
+ * a page fault needs. A fault may wait for as long as the owner likes.
+ * Cost: for each page a section and a copy of up to 4 KiB in it, which is what an
+ * invalidation may have to wait for.
+ * Return: bytes read. Fewer than @size at the window's end, or if the next one
+ * cannot be had: no mapping, no permission, a memory error, an address space
+ * that is gone, or out of reach.
+ */
+size_t mmu_mirror_window_read(struct mmu_mirror_window *window,
+			      unsigned long offset, void *to, size_t size)
+{
+	return window_copy(window, offset, to, size, false);
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_window_read);
+
+/**
+ * mmu_mirror_window_write - write to a window, or else to user memory
+ * @window: an open window, for writing; to any other, nothing is written
+ * @offset: of the first byte, in bytes from the window's first byte
+ * @from: what
+ * @size: bytes
+ *
+ * As mmu_mirror_window_read(). mmu_mirror_window_store() then says that it is
+ * there.
+ *
+ * Context and cost: as mmu_mirror_window_read().
+ * Return: bytes written, likewise.
+ */
+size_t mmu_mirror_window_write(struct mmu_mirror_window *window,
+			       unsigned long offset, const void *from,
+			       size_t size)
+{
+	if (!window->writable)
+		return 0;
+	return window_copy(window, offset, (void *)from, size, true);
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_window_write);
+
+/* A number in one access: 2, 4 or, where a long has so many, 8 bytes. */
+static bool window_is_number(struct mmu_mirror_window *window,
+			     unsigned long offset, unsigned int size)
+{
+	if (size != sizeof(u16) && size != sizeof(u32) && size != sizeof(long))
+		return false;
+	return IS_ALIGNED(window->uaddr + offset, size) &&
+	       offset < window->size && size <= window->size - offset;
+}
+
+static bool window_load_mapped(struct mmu_mirror_window *window,
+			       unsigned long offset, unsigned int size,
+			       unsigned long *value)
+{
+	void *p;
+
+	mmu_mirror_enter(window->domain);
+	p = mmu_mirror_window_ptr(window, offset, size);
+	/* Pairs with the process's release, or its fence before the store. */
+	if (p && size == sizeof(u16))
+		*value = smp_load_acquire((u16 *)p);	/* see above */
+	else if (p && size == sizeof(u32))
+		*value = smp_load_acquire((u32 *)p);	/* see above */
+	else if (p)
+		*value = smp_load_acquire((unsigned long *)p);	/* see above */
+	mmu_mirror_exit(window->domain);
+	return p;
+}
+
+static int window_load_user(void __user *uptr, unsigned int size,
+			    unsigned long *value)
+{
+	unsigned long word;
+	u32 half;
+	u16 quarter;
+	int ret;
+
+	if (size == sizeof(u16)) {
+		ret = get_user(quarter, (u16 __user *)uptr);
+		word = quarter;
+	} else if (size == sizeof(u32)) {
+		ret = get_user(half, (u32 __user *)uptr);
+		word = half;
+	} else {
+		ret = get_user(word, (unsigned long __user *)uptr);
+	}
+	if (!ret)
+		*value = word;
+	/* As the acquire of window_load_mapped(). */
+	smp_mb();
+	return ret;
+}
+
+/**
+ * mmu_mirror_window_load - load an index of a shared ring, with acquire
+ * @window: an open window
+ * @offset: of the number, in bytes from the window's first byte
+ * @size: of the number: 2, 4 or sizeof(long) bytes. It is aligned in memory
+ * @value: the number, in the byte order that it has in memory
+ *
+ * In one access, through the window or else by uaccess. What the process wrote
+ * before it released this value, a later mmu_mirror_window_read() reads. Through
+ * the window it does not recover from a memory error, which that does.
+ *
+ * Context: as mmu_mirror_window_read().
+ * Cost: a section and a load.
+ * Return: 0; -EINVAL for another size or alignment, or if it is not inside the
+ * window; -EFAULT if it cannot be had.
+ */
+int mmu_mirror_window_load(struct mmu_mirror_window *window,
+			   unsigned long offset, unsigned int size,
+			   unsigned long *value)
+{
+	void __user *uptr = (void __user *)(window->uaddr + offset);
+	struct window_user user;
+	int ret = -EFAULT;
+
+	might_sleep();
+	if (!window_is_number(window, offset, size))
+		return -EINVAL;
+	if (window_load_mapped(window, offset, size, value))
+		return 0;
+	user = window_user_begin(window);
+	if (user.ok)
+		ret = window_load_user(uptr, size, value);
+	window_user_end(&user);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_window_load);
+
+static bool window_store_mapped(struct mmu_mirror_window *window,
+				unsigned long offset, unsigned int size,
+				unsigned long value)
+{
+	void *p;
+
+	mmu_mirror_enter(window->domain);
+	p = mmu_mirror_window_ptr(window, offset, size);
+	/* Pairs with the process's acquire of it. */
+	if (p && size == sizeof(u16))
+		smp_store_release((u16 *)p, value);	/* see above */
+	else if (p && size == sizeof(u32))
+		smp_store_release((u32 *)p, value);	/* see above */
+	else if (p)
+		smp_store_release((unsigned long *)p, value);	/* see above */
+	mmu_mirror_exit(window->domain);
+	return p;
+}
+
+static int window_store_user(void __user *uptr, unsigned int size,
+			     unsigned long value)
+{
+	/* As the release of window_store_mapped(). */
+	smp_mb();
+	if (size == sizeof(u16))
+		return put_user((u16)value, (u16 __user *)uptr);
+	if (size == sizeof(u32))
+		return put_user((u32)value, (u32 __user *)uptr);
+	return put_user(value, (unsigned long __user *)uptr);
+}
+
+/**
+ * mmu_mirror_window_store - store an index of a shared ring, with release
+ * @window: an open window, for writing
+ * @offset: of the number, in bytes from the window's first byte
+ * @size: of the number: 2, 4 or sizeof(long) bytes. It is aligned in memory
+ * @value: the number, in the byte order that it is to have in memory
+ *
+ * In one access, through the window or else by uaccess. A process that acquires
+ * this value sees what mmu_mirror_window_write() wrote before.
+ *
+ * Context: as mmu_mirror_window_read().
+ * Cost: a section and a store.
+ * Return: as mmu_mirror_window_load(); -EPERM if the window is not for writing.
+ */
+int mmu_mirror_window_store(struct mmu_mirror_window *window,
+			    unsigned long offset, unsigned int size,
+			    unsigned long value)
+{
+	void __user *uptr = (void __user *)(window->uaddr + offset);
+	struct window_user user;
+	int ret = -EFAULT;
+
+	might_sleep();
+	if (!window->writable)
+		return -EPERM;
+	if (!window_is_number(window, offset, size))
+		return -EINVAL;
+	if (window_store_mapped(window, offset, size, value))
+		return 0;
+	user = window_user_begin(window);
+	if (user.ok)
+		ret = window_store_user(uptr, size, value);
+	window_user_end(&user);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_window_store);
+
 static struct mmu_mirror_window *window_alloc(struct mm_struct *mm,
 					      unsigned long npages)
 {

@@ -309,6 +309,18 @@ void mmu_mirror_window_shadow(struct mmu_mirror_window *window, void **at);
 void mmu_mirror_window_forget(struct mmu_mirror_window *window,
 			      unsigned long offset);
 
+size_t mmu_mirror_window_read(struct mmu_mirror_window *window,
+			      unsigned long offset, void *to, size_t size);
+size_t mmu_mirror_window_write(struct mmu_mirror_window *window,
+			       unsigned long offset, const void *from,
+			       size_t size);
+int mmu_mirror_window_load(struct mmu_mirror_window *window,
+			   unsigned long offset, unsigned int size,
+			   unsigned long *value);
+int mmu_mirror_window_store(struct mmu_mirror_window *window,
+			    unsigned long offset, unsigned int size,
+			    unsigned long value);
+
 /**
  * enum mmu_mirror_absence - why a page of a window is absent
  * @MMU_MIRROR_UNFILLED: no fill has looked at it yet

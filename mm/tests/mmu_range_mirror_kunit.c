@@ -12,6 +12,7 @@
 #include <linux/mmu_mirror_window.h>
 #include <linux/mmu_range_mirror_inject.h>
 #include <linux/pagemap.h>
+#include <linux/sort.h>
 #include <linux/swap.h>
 #include <linux/trace_events.h>
 
@@ -1501,6 +1502,264 @@ static void window_peek_asks_for_no_fill(struct kunit *test)
 	window_teardown(&t);
 }
 
+/* A reader or a writer by copying, of whatever task. */
+struct copy {
+	struct mmu_mirror_window *window;
+	unsigned long offset;
+	size_t size;
+	u8 buf[3 * PAGE_SIZE];
+};
+
+static void run_read(struct actor *actor)
+{
+	struct copy *copy = actor->arg;
+
+	actor->ret = mmu_mirror_window_read(copy->window, copy->offset,
+					    copy->buf, copy->size);
+}
+
+/* With memory of its own at the same address. */
+static void run_read_elsewhere(struct actor *actor)
+{
+	struct copy *copy = actor->arg;
+	unsigned long addr = copy->window->mirror.start;
+
+	actor->ret = -ENOMEM;
+	if (vm_mmap(NULL, addr, LENGTH, PROT_READ | PROT_WRITE,
+		    MAP_ANONYMOUS | MAP_PRIVATE | MAP_FIXED, 0) == addr)
+		run_read(actor);
+}
+
+static void run_write(struct actor *actor)
+{
+	struct copy *copy = actor->arg;
+
+	actor->ret = mmu_mirror_window_write(copy->window, copy->offset,
+					     copy->buf, copy->size);
+}
+
+/* Three pages, from the last bytes of page 1 on. */
+#define COPY_OFFSET	(2 * PAGE_SIZE - 8)
+
+static struct copy *copy_make(struct kunit *test,
+			      struct mmu_mirror_window *window)
+{
+	struct copy *copy = kunit_kzalloc(test, sizeof(*copy), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, copy);
+	copy->window = window;
+	copy->offset = COPY_OFFSET;
+	copy->size = sizeof(copy->buf);
+	return copy;
+}
+
+static void copy_fill(struct copy *copy, u8 with)
+{
+	unsigned long i;
+
+	for (i = 0; i < sizeof(copy->buf); i++)
+		copy->buf[i] = with + i / 7;
+}
+
+/* How many of what copy_fill() made are in @buf, from its begin. */
+static unsigned long copy_matches(const u8 *buf, u8 with)
+{
+	unsigned long i;
+
+	for (i = 0; i < sizeof_field(struct copy, buf); i++) {
+		if (buf[i] != (u8)(with + i / 7))
+			break;
+	}
+	return i;
+}
+
+/* What the process itself finds where the copy goes. */
+static unsigned long user_matches(struct kunit *test, struct window_test *t,
+				  u8 with)
+{
+	u8 *buf = kunit_kzalloc(test, sizeof_field(struct copy, buf), GFP_KERNEL);
+	unsigned long left;
+
+	KUNIT_ASSERT_NOT_NULL(test, buf);
+	left = copy_from_user(buf, (void __user *)(t->addr + COPY_OFFSET),
+			      sizeof_field(struct copy, buf));
+	KUNIT_EXPECT_EQ(test, 0, left);
+	return copy_matches(buf, with);
+}
+
+/* Of pages that are mapped, across their borders, by any task. */
+static void window_copies_across_pages(struct kunit *test)
+{
+	struct actor other = { .run = run_read, .mm = new_mm() };
+	struct mmu_mirror_window *window;
+	struct window_test t;
+	struct copy *copy;
+
+	KUNIT_ASSERT_NOT_NULL(test, other.mm);
+	window_setup(test, &t);
+	copy = copy_make(test, t.window);
+	copy_fill(copy, 1);
+	KUNIT_EXPECT_EQ(test, copy->size,
+			mmu_mirror_window_write(t.window, copy->offset, copy->buf,
+						copy->size));
+	KUNIT_EXPECT_EQ(test, copy->size, user_matches(test, &t, 1));
+
+	memset(copy->buf, 0, copy->size);
+	other.arg = copy;
+	actor_start(test, &other, -1);
+	actor_join(test, &other);
+	KUNIT_EXPECT_EQ(test, copy->size, other.ret);
+	KUNIT_EXPECT_EQ(test, copy->size, copy_matches(copy->buf, 1));
+
+	/* Not beyond the window, though there is more in the page. */
+	window = window_make(test, t.domain, t.addr, PAGE_SIZE + 100);
+	KUNIT_EXPECT_EQ(test, 8,
+			mmu_mirror_window_read(window, PAGE_SIZE + 92,
+					       copy->buf, 16));
+	mmu_mirror_window_close(window);
+	KUNIT_EXPECT_EQ(test, 0,
+			mmu_mirror_window_read(t.window, LENGTH, copy->buf, 1));
+	KUNIT_EXPECT_EQ(test, 0,
+			mmu_mirror_window_write(t.window, -8UL, copy->buf, 16));
+	window_teardown(&t);
+	mmput(other.mm);
+}
+
+/* Where the window has nothing: by the process, and by a worker without an mm. */
+static void window_copies_fall_back(struct kunit *test)
+{
+	struct actor worker = { .run = run_write };
+	struct window_test t;
+	struct copy *copy;
+
+	window_setup(test, &t);
+	copy = copy_make(test, t.window);
+	remap_memory(test, t.addr + 3 * PAGE_SIZE, PAGE_SIZE);
+	KUNIT_EXPECT_NULL(test, t.window->kaddr[3]);
+	copy_fill(copy, 2);
+	KUNIT_EXPECT_EQ(test, copy->size,
+			mmu_mirror_window_write(t.window, copy->offset, copy->buf,
+						copy->size));
+	KUNIT_EXPECT_EQ(test, copy->size, user_matches(test, &t, 2));
+
+	invalidate(t.addr, t.addr + LENGTH);
+	memset(copy->buf, 0, copy->size);
+	KUNIT_EXPECT_EQ(test, copy->size,
+			mmu_mirror_window_read(t.window, copy->offset, copy->buf,
+					       copy->size));
+	KUNIT_EXPECT_EQ(test, copy->size, copy_matches(copy->buf, 2));
+
+	remap_memory(test, t.addr, LENGTH);
+	copy_fill(copy, 3);
+	worker.arg = copy;
+	actor_start(test, &worker, -1);
+	actor_join(test, &worker);
+	KUNIT_EXPECT_EQ(test, copy->size, worker.ret);
+	KUNIT_EXPECT_EQ(test, copy->size, user_matches(test, &t, 3));
+	window_teardown(&t);
+}
+
+/* How many bytes, where the next one cannot be had. */
+static void window_copies_as_far_as_it_goes(struct kunit *test)
+{
+	struct actor other = { .run = run_read_elsewhere, .mm = new_mm() };
+	struct mmu_mirror_window *window;
+	struct window_test t;
+	struct copy *copy;
+
+	KUNIT_ASSERT_NOT_NULL(test, other.mm);
+	window_setup(test, &t);
+	copy = copy_make(test, t.window);
+	vm_munmap(t.addr + 3 * PAGE_SIZE, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, 8 + PAGE_SIZE,
+			mmu_mirror_window_read(t.window, copy->offset, copy->buf,
+					       copy->size));
+	KUNIT_EXPECT_EQ(test, 8 + PAGE_SIZE,
+			mmu_mirror_window_write(t.window, copy->offset,
+						copy->buf, copy->size));
+
+	/* Another process's own memory, at that address, is not it. */
+	invalidate(t.addr, t.addr + LENGTH);
+	other.arg = copy;
+	actor_start(test, &other, -1);
+	actor_join(test, &other);
+	KUNIT_EXPECT_EQ(test, 0, other.ret);
+
+	window = mmu_mirror_window_open(t.domain, current->mm, t.addr, LENGTH,
+					false);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(window));
+	KUNIT_EXPECT_EQ(test, 0,
+			mmu_mirror_window_write(window, 0, copy->buf, 8));
+	KUNIT_EXPECT_EQ(test, -EPERM,
+			mmu_mirror_window_store(window, 0, sizeof(u32), 1));
+	KUNIT_EXPECT_EQ(test, 8,
+			mmu_mirror_window_read(window, 0, copy->buf, 8));
+	mmu_mirror_window_close(window);
+	window_teardown(&t);
+	mmput(other.mm);
+}
+
+static void check_numbers(struct kunit *test, struct window_test *t)
+{
+	static const unsigned int sizes[] = { sizeof(u16), sizeof(u32), sizeof(long) };
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		unsigned long offset = PAGE_SIZE + 16 * i;
+		unsigned long value = 0, number = 0x1234 + i;
+		unsigned int size = sizes[i];
+		u16 quarter = number;
+		u32 half = number;
+		u8 want[8], found[8];
+
+		memset(want, 0xff, sizeof(want));
+		KUNIT_EXPECT_EQ(test, 0,
+				copy_to_user((void __user *)(t->addr + offset),
+					     want, sizeof(want)));
+		KUNIT_EXPECT_EQ(test, 0,
+				mmu_mirror_window_store(t->window, offset, size,
+							number));
+		KUNIT_EXPECT_EQ(test, 0,
+				copy_from_user(found, (void __user *)(t->addr + offset),
+					       sizeof(found)));
+		/* That, and nothing beside it. */
+		memcpy(want, size == sizeof(quarter) ? (void *)&quarter :
+			     size == sizeof(half) ? (void *)&half : &number, size);
+		KUNIT_EXPECT_MEMEQ(test, want, found, sizeof(want));
+		KUNIT_EXPECT_EQ(test, 0,
+				mmu_mirror_window_load(t->window, offset, size,
+						       &value));
+		KUNIT_EXPECT_EQ_MSG(test, number, value, "size %u", size);
+	}
+}
+
+/* An index of a ring, through the pointer and by uaccess. */
+static void window_loads_and_stores(struct kunit *test)
+{
+	struct window_test t;
+	unsigned long value;
+
+	window_setup(test, &t);
+	check_numbers(test, &t);
+	invalidate(t.addr, t.addr + LENGTH);
+	check_numbers(test, &t);
+
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			mmu_mirror_window_load(t.window, 2, 4, &value));
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			mmu_mirror_window_load(t.window, 0, 1, &value));
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			mmu_mirror_window_load(t.window, LENGTH, 4, &value));
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			mmu_mirror_window_store(t.window, 1, 2, 0));
+	vm_munmap(t.addr, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, -EFAULT,
+			mmu_mirror_window_load(t.window, 0, 4, &value));
+	KUNIT_EXPECT_EQ(test, -EFAULT,
+			mmu_mirror_window_store(t.window, 0, 4, 0));
+	window_teardown(&t);
+}
+
 /* No window for writing maps a page that the process may not write. */
 static void window_respects_protection(struct kunit *test)
 {
@@ -2037,6 +2296,73 @@ static void window_page_comes_back(struct kunit *test)
 	KUNIT_EXPECT_NOT_NULL(test, t.window->kaddr[0]);
 	KUNIT_EXPECT_EQ(test, 0, t.window->empty.backoff);
 	window_teardown(&t);
+}
+
+/* A window whose last page can never be mapped, and how often it is looked at. */
+#define HOLED_PAGES	17
+#define REFILLS		15
+
+/* How long page 0 is gone after an invalidation, to one who reads both. */
+static u64 refill_ns(struct kunit *test, struct mmu_mirror_window *window)
+{
+	unsigned long hole = (HOLED_PAGES - 1) * PAGE_SIZE;
+	unsigned long addr = window->mirror.start;
+	u64 ns, began = ktime_get_ns();
+	bool mapped;
+
+	invalidate(addr, addr + PAGE_SIZE);
+	do {
+		mmu_mirror_enter(window->domain);
+		mapped = mmu_mirror_window_ptr(window, 0, 1);
+		KUNIT_EXPECT_NULL(test, mmu_mirror_window_ptr(window, hole, 1));
+		mmu_mirror_exit(window->domain);
+		usleep_range(50, 100);
+		ns = ktime_get_ns() - began;
+	} while (!mapped && ns < 2 * NSEC_PER_SEC);
+	return ns;
+}
+
+static int cmp_u64(const void *a, const void *b)
+{
+	u64 left = *(const u64 *)a, right = *(const u64 *)b;
+
+	return (left > right) - (left < right);
+}
+
+/* It rests by itself, for up to a second; its neighbours for up to 20 ms. */
+static void window_fills_beside_a_hole(struct kunit *test)
+{
+	struct mmu_mirror_domain *domain = mmu_mirror_domain_alloc();
+	struct mmu_mirror_window *window;
+	u64 ns[REFILLS];
+	unsigned long addr;
+	int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, domain);
+	addr = kunit_vm_mmap(test, NULL, 0, HOLED_PAGES * PAGE_SIZE,
+			     PROT_READ | PROT_WRITE,
+			     MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)addr));
+	for (i = 0; i < HOLED_PAGES; i++)
+		KUNIT_ASSERT_EQ(test, 0, put_user(1, (int __user *)(addr + i * PAGE_SIZE)));
+	vm_munmap(addr + (HOLED_PAGES - 1) * PAGE_SIZE, PAGE_SIZE);
+	window = window_make(test, domain, addr, HOLED_PAGES * PAGE_SIZE);
+	/* Misses of the hole alone, until it rests for long. */
+	for (i = 0; i < 12; i++) {
+		window->empty.until = jiffies;
+		window->rest.until = jiffies;
+		miss(test, window, HOLED_PAGES - 1);
+	}
+	KUNIT_EXPECT_EQ(test, HZ, window->empty.backoff);
+
+	for (i = 0; i < REFILLS; i++)
+		ns[i] = refill_ns(test, window);
+	sort(ns, REFILLS, sizeof(ns[0]), cmp_u64, NULL);
+	KUNIT_EXPECT_LT_MSG(test, ns[REFILLS / 2], 100 * NSEC_PER_MSEC,
+			    "half of the refills took more than %llu us",
+			    div_u64(ns[REFILLS / 2], NSEC_PER_USEC));
+	mmu_mirror_window_close(window);
+	mmu_mirror_domain_destroy(domain);
 }
 
 /* By the clock that fills are measured with; mdelay() may know another. */
@@ -2793,6 +3119,10 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(window_populate_comes_second),
 	KUNIT_CASE(window_populate_respects_protection),
 	KUNIT_CASE(window_peek_asks_for_no_fill),
+	KUNIT_CASE(window_copies_across_pages),
+	KUNIT_CASE(window_copies_fall_back),
+	KUNIT_CASE(window_copies_as_far_as_it_goes),
+	KUNIT_CASE(window_loads_and_stores),
 	KUNIT_CASE(window_respects_protection),
 	KUNIT_CASE(window_invalidate_drops),
 	KUNIT_CASE(window_shadow_is_dropped),
@@ -2806,6 +3136,7 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(window_rest_is_not_shortened),
 	KUNIT_CASE(window_rests_by_page),
 	KUNIT_CASE(window_page_comes_back),
+	KUNIT_CASE(window_fills_beside_a_hole),
 	KUNIT_CASE(window_fills_have_a_budget),
 	KUNIT_CASE(window_fills_of_others_go_on),
 	KUNIT_CASE(window_counts_unknown_events),
