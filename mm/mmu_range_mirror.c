@@ -960,6 +960,16 @@ static bool lookup_for_writing(struct mmu_mirror_lookup *what,
 	return !(what->flags & MMU_MIRROR_OR_READ);
 }
 
+/* What is not read, from page @at of span @i on, is to be faulted in. */
+static void lookup_forget(struct mmu_mirror_lookup *what, unsigned int i,
+			  unsigned long at)
+{
+	for (; i < what->nr_spans; i++, at = 0)
+		memset(what->spans[i].pfns + at, 0,
+		       (what->spans[i].npages - at) *
+		       sizeof(*what->spans[i].pfns));
+}
+
 /* How many pages from @addr on the same entry of the CPU's maps. */
 static unsigned long lookup_step(unsigned long pfn, unsigned long addr)
 {
@@ -977,7 +987,10 @@ static void lookup_hide_write(struct mmu_mirror_span *span)
 		span->pfns[i] &= ~HMM_PFN_WRITE;
 }
 
-/* Each entry of the CPU's is looked at once, however many pages it maps. */
+/*
+ * Each entry of the CPU's is looked at once, however many pages it maps. Without
+ * flags in the range, HMM faults nothing in, whatever is in the pfns.
+ */
 static int lookup_read_span(struct lookup *lookup, unsigned long seq,
 			    struct mmu_mirror_span *span)
 {
@@ -1026,6 +1039,8 @@ static int lookup_read_hmm(struct lookup *lookup, unsigned long seq)
 	for (i = 0; i < what->nr_spans && !ret; i++)
 		ret = lookup_read_span(lookup, seq, &what->spans[i]);
 	mmap_read_unlock(mm);
+	if (ret == -EFAULT)
+		lookup_forget(what, i, 0);
 	return ret;
 }
 #endif
@@ -1087,8 +1102,10 @@ static int lookup_read_gup(struct lookup *lookup, unsigned long seq)
 						     span->npages - at,
 						     span->pfns + at);
 
-			if (got < 0)
+			if (got < 0) {
+				lookup_forget(what, i, at);
 				return got == -EINTR ? -EINTR : -EFAULT;
+			}
 			at += got;
 			what->done += got;
 		}
@@ -1223,20 +1240,6 @@ unlock:
 }
 
 /*
- * Forget what was read: what is not read again is to be faulted in. And nothing
- * in there is a request, so that HMM faults nothing in by itself.
- */
-static void lookup_clear(struct mmu_mirror_lookup *what)
-{
-	unsigned int i;
-
-	what->done = 0;
-	for (i = 0; i < what->nr_spans; i++)
-		memset(what->spans[i].pfns, 0, what->spans[i].npages *
-					       sizeof(*what->spans[i].pfns));
-}
-
-/*
  * The loop. Return 0 with the mirror's lock held, or an errno without. What
  * makes no progress is bounded: a try that got further than all before it, as
  * one after each fault of a page in userfaultfd's hands does, is the first again.
@@ -1257,7 +1260,7 @@ static int lookup_loop(struct lookup *lookup)
 			return ret;
 		seq = mmu_range_mirror_begin(mirror);
 		mmu_range_mirror_inject(MMU_RANGE_MIRROR_BEGUN, mirror);
-		lookup_clear(what);
+		what->done = 0;
 		ret = lookup->read(lookup, seq);
 		if (what->done > furthest) {
 			furthest = what->done;

@@ -282,7 +282,8 @@ enum mmu_mirror_lookup_flags {
  * @pfns: what the lookup found, page by page, as hmm_range_fault() says it:
  *	%HMM_PFN_VALID and, if the page may be written to, %HMM_PFN_WRITE, for
  *	hmm_pfn_to_page() and hmm_pfn_to_map_order(). 0 is a hole,
- *	%HMM_PFN_ERROR what can never be mapped
+ *	%HMM_PFN_ERROR what can never be mapped. Zero to begin with: where HMM
+ *	has flags that are the driver's own, they stay
  */
 struct mmu_mirror_span {
 	unsigned long start;

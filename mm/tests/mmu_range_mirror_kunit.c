@@ -684,7 +684,9 @@ static int two_spans_look_up(struct two_spans *two)
 {
 	int i, ret;
 
-	memset(two->pfns, 0xff, sizeof(two->pfns));
+	/* What an earlier lookup may have left there. */
+	memset(two->pfns, 0, sizeof(two->pfns));
+	two->pfns[SPAN_PAGES - 1] = HMM_PFN_VALID | HMM_PFN_WRITE;
 	two->nr_writable = 0;
 	ret = mmu_range_mirror_lookup(two->mirror, &two->what);
 	if (ret)
