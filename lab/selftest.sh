@@ -66,14 +66,14 @@ out=$LOGS
 mkdir -p "$out"
 
 say "building the selftests"
-programs="mm/mmu_mirror_samples mm/mmu_mirror_tlb mm/mmu_mirror_writeback
-mm/mmu_range_mirror vhost/dirty_log vhost/ring_fuzz vhost/ring_mirror
+programs="mm/mmu_mirror_odp mm/mmu_mirror_samples mm/mmu_mirror_tlb
+mm/mmu_mirror_writeback mm/mmu_range_mirror vhost/dirty_log vhost/ring_fuzz vhost/ring_mirror
 vhost/scsi vhost/tenants vhost/watch"
 # What they run, and is no test.
 tools="vhost/mirrorstat vhost/vhost-ring-mirror-report"
 # Those that stay loaded, and those that only can be.
 devices="test_mmu_range_mirror test_mmu_mirror_tlb"
-samples="mirror_shadow mirror_window"
+samples="mirror_odp mirror_shadow mirror_window"
 if [ -n "$KARCH" ]; then
 	# With nothing of Debian's but busybox, and nothing on a disk.
 	programs="mm/mmu_range_mirror vhost/ring_mirror"
@@ -81,7 +81,7 @@ if [ -n "$KARCH" ]; then
 	modules=
 	files=
 	if grep -q ^CONFIG_64BIT=y "$CACHE/build/$kernel/.config"; then
-		programs="mm/mmu_mirror_samples mm/mmu_mirror_tlb $programs"
+		programs="mm/mmu_mirror_odp mm/mmu_mirror_samples mm/mmu_mirror_tlb $programs"
 	else
 		devices=test_mmu_range_mirror
 		samples=
