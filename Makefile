@@ -54,8 +54,9 @@ help:
 	@echo '  check-matrix   guests: two, paused, migrated, killed; CASES="..."  10 min'
 	@echo '  check-series   each commit of the series, built   8 min; 30 the first time'
 	@echo '  check-pfncache KVM on windows: its selftests     3 min; 15 the first time'
-	@echo "  check-drivers  the kernel's own test of HMM: what a device writes is lost"
-	@echo '                                                   2 min; 5 the first time'
+	@echo "  check-drivers  the kernel's own test of HMM, as it is and on mirrors, and a"
+	@echo '                 driver of ours with mirrors and without, in lines'
+	@echo '                                                   4 min; 10 the first time'
 	@echo '  check-arch     8 architectures compiled; arm64, riscv64, i386 booted'
 	@echo '                                                  10 min; 30 the first time'
 	@echo '  check-steady   all that boots, N times (N=20), beside four busy loops'

@@ -1,16 +1,19 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/drivers/modules.sh stock|stock-7.3
+# lab/drivers/modules.sh stock|stock-7.3 own|ours
 #
-# Build lib/test_hmm.c of a stock kernel's own source for that kernel, and print
-# where the module is. On 6.12 Debian's kernels have no memory of devices, and the
-# driver is told so: it has none then, and what migrates to it fails.
+# Build lib/test_hmm.c of a stock kernel's own source for that kernel, as it is or
+# converted to mirrors, and print where the modules are, in the order in which they
+# are loaded. On 6.12 Debian's kernels have no memory of devices, and the driver is
+# told so: it has none then, and what migrates to it fails.
 
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/../env.sh"
 
-kernel=${1:?usage: lab/drivers/modules.sh stock|stock-7.3}
+usage="usage: lab/drivers/modules.sh stock|stock-7.3 own|ours"
+kernel=${1:?$usage}
+whose=${2:?$usage}
 unset KSRC
 need_build
 "$LAB/fetch.sh" "$kernel" >/dev/null
@@ -20,18 +23,19 @@ stock) base=6.12 ;;
 esac
 source=$("$LAB/fetch.sh" "src-$base")
 headers=$CACHE/$kernel/usr/src/linux-headers-$(release_of "$kernel")
-out=$CACHE/build/drivers-$kernel
-locked "drivers-$kernel"
+out=$CACHE/build/drivers-$kernel-$whose
+locked "drivers-$kernel-$whose"
 mkdir -p "$out"
 
 # own_tools: of that source, made here, in place of those that do not run here.
 own_tools() {
-	tools=$out/tools
+	tools=$CACHE/build/drivers-tools-$base
+	mkdir -p "$tools"
 	if [ ! -x "$tools/tools/objtool/objtool" ]; then
 		say "building the tools of $base"
 		make -C "$source" O="$tools" -j"$JOBS" CC="ccache gcc" defconfig \
-			prepare >"$out/tools.log" 2>&1 ||
-			die "they do not build; see $out/tools.log"
+			prepare >"$tools.log" 2>&1 ||
+			die "they do not build; see $tools.log"
 	fi
 	kdir=$out/headers
 	rm -rf "$kdir"
@@ -57,14 +61,30 @@ if ! "$headers/tools/objtool/objtool" --help >/dev/null 2>&1 &&
 	ldd "$headers"/tools/objtool/objtool* 2>&1 | grep -q 'not found'; then
 	own_tools
 fi
+modules=test_hmm
+case $whose in
+own) ;;
+ours)
+	source=$("$LAB/tree.sh" "$base")
+	modules="mmu_mirror_tlb mmu_range_mirror test_hmm"
+	rsync -rc --delete "$REPO/include/" "$out/include/"
+	cp "$REPO/mm/mmu_mirror_tlb.c" "$REPO/mm/mmu_range_mirror.c" "$out/"
+	;;
+*) die "$usage" ;;
+esac
 cp "$source/lib/test_hmm.c" "$source/lib/test_hmm_uapi.h" "$out/"
-echo 'obj-m := test_hmm.o' >"$out/Kbuild"
+# Words.
+# shellcheck disable=SC2086
+{
+	echo "ccflags-y := -I$out/include"
+	printf 'obj-m += %s.o\n' $modules
+} >"$out/Kbuild"
 if ! grep -q '^CONFIG_DEVICE_PRIVATE=y' "$kdir/.config"; then
 	sed -i -e 's/return dmirror_allocate_chunk(mdevice, NULL);/return 0;/' \
 		-e 's/make_device_exclusive_range(mm, addr, next, pages, NULL)/-EOPNOTSUPP/' \
 		"$out/test_hmm.c"
 fi
-say "building test_hmm for $kernel"
+say "building $modules for $kernel"
 # A list on purpose.
 # shellcheck disable=SC2086
 make -C "$kdir" M="$out" CONFIG_DEBUG_INFO_BTF_MODULES= $options modules \
@@ -73,4 +93,5 @@ make -C "$kdir" M="$out" CONFIG_DEBUG_INFO_BTF_MODULES= $options modules \
 		tail -n 20 "$out/build.log" >&2
 	die "test_hmm does not build; see $out/build.log"
 }
-echo "$out/test_hmm.ko"
+# shellcheck disable=SC2086
+printf "$out/%s.ko\n" $modules

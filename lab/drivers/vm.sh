@@ -10,7 +10,9 @@ mkswap /dev/zram0 >/dev/null
 swapon /dev/zram0
 # As run_vmtests.sh does.
 mkdir -p /dev/hugepages /dev/shm
-insmod /selftests/test_hmm.ko || exit 1
+while read -r module; do
+	insmod "/selftests/$module" || exit 1
+done </etc/drivers
 # Words.
 # shellcheck disable=SC2046
 /selftests/hmm-tests $(cat /etc/arguments) 2>&1 </dev/null
