@@ -110,8 +110,13 @@ static struct view *view_alloc(const struct mirror_sample_range *range)
 	if (ret)
 		goto free;
 	view->window = window;
-	/* Fills in the background what is there; misses ask for the rest. */
-	mmu_mirror_window_prefetch(window);
+	/*
+	 * Whoever may sleep faults the pages in. Those that cannot be had now
+	 * are for misses to ask for, which fault nothing in.
+	 */
+	ret = mmu_mirror_window_populate(window);
+	if (ret == -EINTR)
+		goto free;
 	return view;
 free:
 	view_free(view);

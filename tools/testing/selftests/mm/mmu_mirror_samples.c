@@ -41,6 +41,8 @@ FIXTURE_VARIANT(sample) {
 	const char *module;
 	/* What who cannot fault is told where nothing is mirrored. */
 	int absent;
+	/* All of it is mirrored from the beginning. */
+	bool populated;
 };
 
 FIXTURE_VARIANT_ADD(sample, shadow) {
@@ -51,6 +53,7 @@ FIXTURE_VARIANT_ADD(sample, shadow) {
 FIXTURE_VARIANT_ADD(sample, window) {
 	.module = "mirror_window",
 	.absent = EAGAIN,
+	.populated = true,
 };
 
 static void *map(void *addr, size_t length)
@@ -180,6 +183,21 @@ TEST_F(sample, shows_the_memory)
 		EXPECT_TRUE(eventually(is_mirrored(self->other, self->fd,
 						   i * sizeof(word),
 						   page + 100)));
+	}
+}
+
+/* Memory that nobody has touched: there would be misses, or there are none. */
+TEST_F(sample, is_populated_or_not)
+{
+	struct other other;
+	size_t page;
+
+	ASSERT_EQ(set_range(self->fd, self->mem, self->length), 0);
+	for (page = 0; page < NR_PAGES; page += 5) {
+		other = get_as_other(self->other, self->fd, page * page_size);
+		EXPECT_EQ(other.error, variant->populated ? 0 : variant->absent);
+		if (!other.error)
+			EXPECT_EQ(other.word, 0);
 	}
 }
 
