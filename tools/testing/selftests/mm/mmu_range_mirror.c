@@ -1252,13 +1252,41 @@ static bool page_is_gone(void *addr)
 	       !(page_bits(addr) & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED));
 }
 
+/* Ways to have everything mirrored for writing. */
+
+static bool by_filling(struct mirrors *m)
+{
+	return eventually(window_maps(m->window, region_pages(&m->r)));
+}
+
+static bool by_populating(struct mirrors *m)
+{
+	return !mirror_populate(m->table, m->r.addr, m->r.size);
+}
+
+static bool by_looking_up(struct mirrors *m)
+{
+	size_t at, n, most = TEST_MIRROR_LOOKUP_MAX * page_size;
+
+	for (at = 0; at < m->r.size; at += n) {
+		n = m->r.size - at < most ? m->r.size - at : most;
+		if (mirror_lookup(m->table, m->r.addr + at, n,
+				  TEST_MIRROR_FOR_WRITING, NULL) !=
+		    (long)(n / page_size))
+			return false;
+	}
+	return true;
+}
+
 /*
  * MADV_FREE leaves pages writable and clean; a lookup of them faults nothing,
  * so that only the mirror knows that they are written to. Reclaim drops those
  * that are clean. What was mirrored before makes no difference: it is gone.
  */
 static void dirty_of_freed(struct __test_metadata *_metadata,
-			   struct mirrors *m, int fd, unsigned int generation)
+			   struct mirrors *m, int fd,
+			   bool (*mirror)(struct mirrors *m),
+			   unsigned int generation)
 {
 	struct region *r = &m->r;
 	size_t i, npages = region_pages(r);
@@ -1271,9 +1299,7 @@ static void dirty_of_freed(struct __test_metadata *_metadata,
 	ASSERT_EQ(0, madvise(control, page_size, MADV_FREE));
 	ASSERT_EQ(0, madvise(r->addr, r->size, MADV_FREE));
 	expect_gone(_metadata, m, 0, npages);
-	ASSERT_TRUE(fd == m->window ?
-		    eventually(window_maps(fd, npages)) :
-		    !mirror_populate(fd, r->addr, r->size));
+	ASSERT_TRUE(mirror(m));
 	for (i = 0; i < npages; i++) {
 		ASSERT_EQ(0, mirror_write(fd, page_at(r, i),
 					  token(generation, i)));
@@ -1290,9 +1316,10 @@ static void dirty_of_freed(struct __test_metadata *_metadata,
 
 TEST_F(anonymous, dirty_of_freed)
 {
-	dirty_of_freed(_metadata, &self->m, self->m.window, 2);
-	dirty_of_freed(_metadata, &self->m, self->m.table, 3);
-	expect_recovered(_metadata, &self->m, 4);
+	dirty_of_freed(_metadata, &self->m, self->m.window, by_filling, 2);
+	dirty_of_freed(_metadata, &self->m, self->m.table, by_populating, 3);
+	dirty_of_freed(_metadata, &self->m, self->m.table, by_looking_up, 4);
+	expect_recovered(_metadata, &self->m, 5);
 }
 
 /* Transparent huge pages. */
@@ -1358,17 +1385,33 @@ TEST_F(thp, lookup_marks_once)
 	expect_coherent(_metadata, &self->m, 0, npages);
 }
 
+/* Reclaim may have split them. */
+static bool huge_again(const struct region *r)
+{
+	return !madvise(r->addr, r->size, MADV_COLLAPSE) &&
+	       huge_kb(r, "AnonHugePages:") * 1024 == (long)r->size;
+}
+
 TEST_F(thp, dirty_of_freed)
 {
 	struct region *r = &self->m.r;
 
-	dirty_of_freed(_metadata, &self->m, self->m.window, 2);
-	/* Reclaim may have split it. */
-	if (madvise(r->addr, r->size, MADV_COLLAPSE) ||
-	    huge_kb(r, "AnonHugePages:") * 1024 != (long)r->size)
+	dirty_of_freed(_metadata, &self->m, self->m.window, by_filling, 2);
+	if (!huge_again(r))
 		SKIP(return, "no huge pages to be had");
-	dirty_of_freed(_metadata, &self->m, self->m.table, 3);
+	dirty_of_freed(_metadata, &self->m, self->m.table, by_populating, 3);
 	expect_recovered(_metadata, &self->m, 4);
+}
+
+/* Each of them is marked once, and as a whole. */
+TEST_F(thp, dirty_of_freed_at_once)
+{
+	struct region *r = &self->m.r;
+	uint64_t dirtied = mirror_stats(self->m.table).nr_dirtied;
+
+	dirty_of_freed(_metadata, &self->m, self->m.table, by_looking_up, 2);
+	EXPECT_EQ(dirtied + r->size / thp_size,
+		  mirror_stats(self->m.table).nr_dirtied);
 }
 
 TEST_F(thp, discard_part)
