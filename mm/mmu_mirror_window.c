@@ -529,6 +529,25 @@ void mmu_mirror_domain_drain(struct mmu_mirror_domain *domain)
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_domain_drain);
 
+/**
+ * mmu_mirror_domain_dropped - entries of the driver's own were cleared
+ * @domain: whose readers may be using them
+ *
+ * A domain needs no windows: a driver's readers may use entries of its own in
+ * sections. Its @invalidate clears them and calls this, its @wait calls
+ * mmu_mirror_domain_drain(), whether or not there was an entry. What the reader
+ * loads is published as with RCU: by smp_store_release(), and by READ_ONCE() in
+ * the section.
+ *
+ * Context: any; after clearing, under the same hold of the lock. The release puts
+ * the cleared entries before the number that the drain reads.
+ */
+void mmu_mirror_domain_dropped(struct mmu_mirror_domain *domain)
+{
+	atomic_long_inc_return_release(&domain->dropped);
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_domain_dropped);
+
 /* Windows. */
 
 static struct mmu_mirror_window *to_window(struct mmu_range_mirror *mirror)

@@ -95,6 +95,7 @@ struct mmu_mirror_domain {
 struct mmu_mirror_domain *mmu_mirror_domain_alloc(void);
 void mmu_mirror_domain_destroy(struct mmu_mirror_domain *domain);
 void mmu_mirror_domain_drain(struct mmu_mirror_domain *domain);
+void mmu_mirror_domain_dropped(struct mmu_mirror_domain *domain);
 
 /* private: the slow half of mmu_mirror_enter() */
 void mmu_mirror_publish(struct mmu_mirror_domain *domain,

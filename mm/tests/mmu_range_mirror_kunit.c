@@ -2486,6 +2486,8 @@ static void sections_count_the_outermost(struct kunit *test)
 struct reader {
 	struct mmu_mirror_domain *domain;
 	struct mmu_mirror_window *window;
+	/* Without a window: an entry of a driver's own. */
+	void **entry;
 	struct extent *extent;
 	u64 hold_ns;
 	bool nested;
@@ -2495,7 +2497,9 @@ struct reader {
 
 static bool reader_may_look(struct reader *reader)
 {
-	return !READ_ONCE(reader->window->kaddr[0]) &&
+	void **entry = reader->window ? &reader->window->kaddr[0] : reader->entry;
+
+	return !READ_ONCE(*entry) &&
 	       atomic_read(&reader->extent->started);
 }
 
@@ -2505,7 +2509,10 @@ static void run_reader(struct actor *actor)
 	u64 end;
 
 	mmu_mirror_enter(reader->domain);
-	actor->ret = !mmu_mirror_window_ptr(reader->window, 0, sizeof(int));
+	if (reader->window)
+		actor->ret = !mmu_mirror_window_ptr(reader->window, 0, sizeof(int));
+	else
+		actor->ret = !READ_ONCE(*reader->entry);
 	complete_all(&reader->inside);
 	end = ktime_get_ns() + 5ULL * NSEC_PER_SEC;
 	while (!reader_may_look(reader) && ktime_get_ns() < end)
@@ -2601,6 +2608,69 @@ static void invalidate_waits_for_known_reader(struct kunit *test)
 static void invalidate_waits_for_outer_section(struct kunit *test)
 {
 	check_reader_waited_for(test, true, true, HOLD_NS);
+}
+
+/* A driver with one entry, which its readers use in sections. */
+struct own {
+	struct mmu_range_mirror mirror;
+	struct mmu_mirror_domain *domain;
+	void *entry;
+};
+
+static void own_invalidate(struct mmu_range_mirror *mirror,
+			   const struct mmu_notifier_range *range,
+			   struct mmu_mirror_gather *gather)
+{
+	struct own *own = container_of(mirror, struct own, mirror);
+
+	if (!own->entry)
+		return;
+	WRITE_ONCE(own->entry, NULL);
+	mmu_mirror_domain_dropped(own->domain);
+}
+
+static void own_wait(struct mmu_range_mirror *mirror,
+		     const struct mmu_notifier_range *range)
+{
+	mmu_mirror_domain_drain(container_of(mirror, struct own, mirror)->domain);
+}
+
+static const struct mmu_range_mirror_ops own_ops = {
+	.invalidate = own_invalidate,
+	.wait = own_wait,
+};
+
+/* A domain without windows. */
+static void own_entries_are_waited_for(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct own own = { .domain = mmu_mirror_domain_alloc(), .entry = &own };
+	struct extent extent = { .start = addr, .length = PAGE_SIZE };
+	struct actor hand = {
+		.run = run_invalidate, .arg = &extent, .mm = current->mm,
+	};
+	struct reader reader = {
+		.domain = own.domain, .entry = &own.entry, .extent = &extent,
+		.hold_ns = HOLD_NS,
+	};
+	struct actor eye;
+
+	needs_two_cpus(test);
+	KUNIT_ASSERT_NOT_NULL(test, own.domain);
+	KUNIT_ASSERT_EQ(test, 0,
+			mmu_range_mirror_insert(&own.mirror, current->mm, addr,
+						LENGTH, &own_ops, NULL));
+	reader_enter(test, &eye, &reader);
+	actor_start(test, &hand, 0);
+	actor_join(test, &eye);
+	actor_join(test, &hand);
+	KUNIT_EXPECT_FALSE(test, reader.saw_return);
+	KUNIT_EXPECT_NULL(test, own.entry);
+	/* Nothing more was dropped: nobody is interrupted. */
+	invalidate(addr, addr + PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, 1, atomic_long_read(&own.domain->nr_waits));
+	mmu_range_mirror_remove(&own.mirror);
+	mmu_mirror_domain_destroy(own.domain);
 }
 
 /* A wait of more nanoseconds than a long of 32 bits has. */
@@ -3148,6 +3218,7 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(invalidate_waits_for_new_reader),
 	KUNIT_CASE(invalidate_waits_for_known_reader),
 	KUNIT_CASE(invalidate_waits_for_outer_section),
+	KUNIT_CASE(own_entries_are_waited_for),
 	KUNIT_CASE_SLOW(long_wait_is_reported),
 	KUNIT_CASE(drain_waits_when_the_count_wraps),
 	KUNIT_CASE(drain_clears_the_mask),
