@@ -37,10 +37,10 @@ kernel_files() {
 	ours | grep -v ^lab/
 }
 
-# Markdown, patches, messages of commits, litmus tests and a package's files have
+# Markdown, JSON, patches, messages of commits, litmus tests and a package's files have
 # no place for one.
 spdx() {
-	tracked | grep -Ev '^COPYING$|\.(md|patch|litmus|in)$|(^|/)\.gitignore$' |
+	tracked | grep -Ev '^COPYING$|\.(json|md|patch|litmus|in)$|(^|/)\.gitignore$' |
 		grep -v '^patches/series/.*\.txt$' |
 		grep -Ev '^packaging/debian/(changelog|control|copyright|source/format|.*\.(docs|install|manpages))$' |
 		while read -r file; do
@@ -143,6 +143,12 @@ user_space() {
 	tree=$(tree)
 	make -s --no-print-directory OUTPUT="$out/user-space" \
 		-C "$tree/tools/testing/mmu_range_mirror" 2>&1
+	for program in "reader 10" "packets lines 8 2"; do
+		# Words on purpose.
+		# shellcheck disable=SC2086
+		"$out/user-space"/$program >"$out/user-space/said" ||
+			echo "$program: status $?"
+	done
 }
 
 # The vhost.c that the kernel's own build makes of it: it runs, and moves packets.
@@ -283,7 +289,7 @@ all() {
 	the upstream series can be made for 7.3: series 7.3
 	checkpatch --strict on the patches: checkpatch_patches
 	kernel-doc: kernel_doc
-	the guard builds in user space: user_space
+	the guard builds and runs in user space: user_space
 	vhost's ring path of 6.12 moves packets in user space: ring_path
 	END
 }

@@ -27,6 +27,7 @@ struct emulated_cpu {
 	unsigned long flag;
 	unsigned long srcu_lock[2];
 	unsigned long srcu_unlock[2];
+	void *slots[8];
 };
 
 struct emulated_task {
@@ -70,6 +71,12 @@ static void prepare(void)
 		exit(4);
 	}
 	all.domain.cpu = zalloc(MAX_CPUS * PERCPU_STRIDE);
+	for (int cpu = 0; cpu < MAX_CPUS; cpu++) {
+		struct mmu_mirror_cpu *state = (void *)((char *)all.domain.cpu +
+							cpu * PERCPU_STRIDE);
+
+		state->domain = &all.domain;
+	}
 	all.domain.mask = zalloc(sizeof(struct cpumask));
 	all.emulated = zalloc(MAX_CPUS * PERCPU_STRIDE);
 	window->npages = 1;
@@ -183,6 +190,50 @@ static __always_inline void srcu_end(unsigned long index)
 {
 	smp_mb(); /* the access before the count */
 	this_cpu_ptr(all.emulated)->srcu_unlock[index]++;
+}
+
+/* SRCU-fast: one-instruction counts, and no fence: grace periods of RCU pay. */
+static __always_inline unsigned long srcu_fast(void)
+{
+	unsigned long index = READ_ONCE(all.srcu_index) & 1;
+
+	this_cpu_ptr(all.emulated)->srcu_lock[index]++;
+	barrier();
+	return index;
+}
+
+static __always_inline void srcu_fast_end(unsigned long index)
+{
+	barrier();
+	this_cpu_ptr(all.emulated)->srcu_unlock[index]++;
+}
+
+/*
+ * Simple hazard pointers: the first free one of the CPU's slots is to have what is
+ * protected before it is looked at again. The fence is what the waiter's scan pairs
+ * with.
+ */
+static __always_inline unsigned long hazptr(void)
+{
+	struct emulated_cpu *cpu = this_cpu_ptr(all.emulated);
+	unsigned long slot = 0;
+	void *p;
+
+	while (unlikely(READ_ONCE(cpu->slots[slot])))
+		if (++slot == 8)
+			abort();
+	do {
+		p = READ_ONCE(all.window->kaddr[0]);
+		WRITE_ONCE(cpu->slots[slot], p);
+		smp_mb(); /* the slot before the second look */
+	} while (unlikely(p != READ_ONCE(all.window->kaddr[0])));
+	return (unsigned long)&cpu->slots[slot];
+}
+
+static __always_inline void hazptr_end(unsigned long slot)
+{
+	/* After the access. */
+	smp_store_release((void **)slot, NULL);
 }
 
 static __always_inline unsigned long memb(void)
@@ -338,6 +389,12 @@ void ACCESSES(enum guard guard, unsigned long n)
 		break;
 	case GUARD_SRCU:
 		accesses(n, srcu, srcu_end);
+		break;
+	case GUARD_SRCU_FAST:
+		accesses(n, srcu_fast, srcu_fast_end);
+		break;
+	case GUARD_HAZPTR:
+		accesses(n, hazptr, hazptr_end);
 		break;
 	case GUARD_URCU_MEMB:
 		accesses(n, memb, memb_end);

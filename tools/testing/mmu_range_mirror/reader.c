@@ -39,6 +39,12 @@ static const struct {
 	[GUARD_FLAG_FENCE] = { "flag + full fence", "emulation" },
 	[GUARD_LFENCE] = { "one lfence", "what uaccess has at least" },
 	[GUARD_SRCU] = { "SRCU", "emulation" },
+	[GUARD_SRCU_FAST] = {
+		"SRCU-fast", "emulation; its waiter takes RCU's grace periods"
+	},
+	[GUARD_HAZPTR] = {
+		"simple hazard pointers", "emulation of the series of 2025-26"
+	},
 	[GUARD_URCU_MEMB] = { "liburcu memb", "peer" },
 	[GUARD_URCU_BP] = { "liburcu bp", "peer" },
 	[GUARD_URCU_MB] = { "liburcu mb", "peer" },
