@@ -11,7 +11,8 @@ N ?= 200
 
 export N
 
-LONG := mutants fuzz repeat package series soak matrix mm pfncache drivers arch steady
+LONG := mutants fuzz repeat package series soak matrix mm pfncache drivers arch \
+	memory-error steady
 
 .PHONY: help run module mirrorstat deb install bench docs series check clean \
 	check-kernels $(CHECK:%=check-%) $(KERNELS:%=check-%) $(LONG:%=check-%)
@@ -57,6 +58,8 @@ help:
 	@echo "  check-drivers  the kernel's own test of HMM, as it is and on mirrors, and a"
 	@echo '                 driver of ours with mirrors and without, in lines'
 	@echo '                                                   4 min; 10 the first time'
+	@echo '  check-memory-error  a memory error in each load that vhost makes through'
+	@echo '                 a window, and in one that does not survive it    3 min'
 	@echo '  check-arch     8 architectures compiled; arm64, riscv64, i386 booted'
 	@echo '                                                  10 min; 30 the first time'
 	@echo '  check-steady   all that boots, N times (N=20), beside four busy loops'

@@ -40,6 +40,7 @@ run() {
 	pfncache) "$LAB/pfncache/check.sh" ;;
 	drivers) "$LAB/drivers/check.sh" ;;
 	arch) "$LAB/arch-check.sh" ;;
+	memory-error) "$LAB/memory-error/check.sh" ;;
 	steady) "$LAB/steady.sh" "${N:-20}" ;;
 	*) die "no tier $1" ;;
 	esac

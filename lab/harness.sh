@@ -282,6 +282,44 @@ complains 1 "a race, where ours are not known" "$out/no-symbols" <<'END'
 [    1.0] ==================================================================
 END
 
+# Loads as mmu_mirror_load.h makes them: one as it should be, one without its entry,
+# one that only other faults are recovered from; and an entry of somebody else.
+gcc -c -x assembler -o "$out/loads.o" - <<'END'
+1:	movzwl (%rax), %ecx
+2:	movzwl (%rax), %ecx
+3:	movzwl (%rax), %ecx
+4:	movzwl (%rax), %ecx
+5:	ret
+	.section __ex_table, "a"
+	.long 1b - ., 5b - ., 0x100e
+	.long 3b - ., 5b - ., 0x1001
+	.long 4b - ., 5b - ., 0x100e
+	.section .discard.mmu_mirror_load
+	.long 1b - ., 2b - ., 3b - .
+END
+found=$(objdump -rs "$out/loads.o" | "$LAB/loads.awk" | sort |
+	sed 's/^.text+0x0*//' | paste -sd,)
+result "$found" ".text both,3 no entry,6 no entry,9 no load" "loads and entries"
+
+# why "WHY" NAME: a console that ends in a panic is on stdin.
+why() {
+	result "$("$LAB/memory-error/panic.awk")" "$1" "panic: $2"
+}
+
+cat >"$out/memory-error" <<'END'
+[    4.7] mce: [Hardware Error]: CPU 0: Machine Check Exception: 7 Bank 9: bd80000000000134
+[    4.7] mce: [Hardware Error]: RIP 10:<ffffffffc0450921> {vhost_get_vq_desc+0x751/0x13c0 [vhost]}
+[    4.7] mce: [Hardware Error]: Machine check: Data load in unrecoverable area of kernel
+[    4.7] Kernel panic - not syncing: Fatal machine check
+END
+why "memory error at 0xffffffffc0450921 in vhost_get_vq_desc" \
+	"a load of the kernel's" <"$out/memory-error"
+sed 's/Data load in.*/Processor context corrupt/' "$out/memory-error" |
+	why "Fatal machine check" "another machine check"
+sed 's/syncing: .*/syncing: sysrq triggered crash/' "$out/memory-error" |
+	why "sysrq triggered crash" "another panic"
+why "none" "none" </dev/null
+
 totals "2 passed, 0 failed" "two" <<'END'
 TAP version 13
 1..2

@@ -1,0 +1,17 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# /test.sh of lab/memory-error/check.sh: says where vhost's code is, and has
+# packets moved; or, if that is all that is asked for, panics.
+
+modprobe vhost_net || exit 1
+modprobe tun || exit 1
+read -r errors seconds </etc/errors
+for section in /sys/module/vhost/sections/.text*; do
+	echo "# section ${section##*/} $(cat "$section")"
+done
+if [ "$errors" = none ]; then
+	echo c >/proc/sysrq-trigger
+	exit 1
+fi
+/traffic "$errors" $((seconds * SLOW))
