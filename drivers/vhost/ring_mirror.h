@@ -14,6 +14,9 @@
 /* Descriptors of a chain that are read in one section. */
 #define VHOST_RING_CHAIN	4
 
+/* How far ahead of itself, in packets, a worker prefetches descriptors. */
+#define VHOST_RING_AHEAD	8
+
 /*
  * Accesses that go through uaccess at once after one that missed. A fill takes
  * longer than that many, and a miss costs several times what it saves.
@@ -254,6 +257,40 @@ static inline void vhost_ring_mirror_reset(struct vhost_virtqueue *vq)
 	}
 }
 
+/*
+ * Have the lines on the way that a run touches of a ring part, and that the guest's
+ * CPU wrote last: all at once, where the run would wait for one after the other. The
+ * page may just be gone, and a prefetch does not mind: this takes no section.
+ */
+static __always_inline void vhost_ring_prefetch(struct vhost_virtqueue *vq,
+						enum vhost_uaddr_type type)
+{
+	struct vhost_ring_hot *hot = &vq->mirror->hot;
+	char *kaddr = READ_ONCE(hot->kaddr[type]);
+	unsigned int slot;
+
+	if (type == VHOST_ADDR_DESC) {
+		/* The first section comes soon, and may be on this CPU. */
+		prefetchw(raw_cpu_ptr(hot->cpu));
+		return;
+	}
+	if (unlikely(!kaddr))
+		return;
+	if (type == VHOST_ADDR_AVAIL) {
+		slot = vq->last_avail_idx & (vq->num - 1);
+		prefetch(kaddr + offsetof(struct vring_avail, idx));
+		prefetch(kaddr + offsetof(struct vring_avail, ring[slot]));
+		/* The used event. */
+		prefetch(kaddr + hot->size[type] - sizeof(__virtio16));
+	} else {
+		slot = vq->last_used_idx & (vq->num - 1);
+		prefetchw(kaddr + offsetof(struct vring_used, ring[slot]));
+		prefetchw(kaddr + offsetof(struct vring_used, idx));
+		/* The available event. */
+		prefetchw(kaddr + hot->size[type] - sizeof(__virtio16));
+	}
+}
+
 /**
  * vhost_ring_mirror_want - say where a ring part is
  * @vq: the queue
@@ -267,7 +304,8 @@ static inline void vhost_ring_mirror_reset(struct vhost_virtqueue *vq)
  *
  * Context: under vq->mutex, by somebody on the owner's mm. Never waits for an
  * invalidation.
- * Cost: two comparisons while nothing changes.
+ * Cost: two comparisons while nothing changes, and prefetches of what the run will
+ * touch.
  */
 static __always_inline void
 vhost_ring_mirror_want(struct vhost_virtqueue *vq, enum vhost_uaddr_type type,
@@ -278,9 +316,7 @@ vhost_ring_mirror_want(struct vhost_virtqueue *vq, enum vhost_uaddr_type type,
 	if (likely(mirror && READ_ONCE(vhost_ring_mirror_on) &&
 		   mirror->hot.size[type] && mirror->hot.size[type] == size &&
 		   mirror->hot.uaddr[type] == (unsigned long)uaddr)) {
-		/* The first section comes soon, and may be on this CPU. */
-		if (type == VHOST_ADDR_DESC)
-			prefetchw(raw_cpu_ptr(mirror->hot.cpu));
+		vhost_ring_prefetch(vq, type);
 		return;
 	}
 	__vhost_ring_mirror_want(vq, type, uaddr, size);
@@ -587,6 +623,31 @@ vhost_ring_copy_chain(struct vhost_virtqueue *vq, unsigned int i,
 	return n;
 }
 
+/*
+ * Have the descriptor on the way that is some packets ahead, if the guest has made so
+ * many available: the line is where the guest's CPU wrote it. In a section. Nothing
+ * that the guest may have written there is used but as a hint, clamped.
+ */
+static __always_inline void vhost_ring_prefetch_ahead(struct vhost_virtqueue *vq,
+						      u16 avail_idx)
+{
+	unsigned int slot = (vq->last_avail_idx + VHOST_RING_AHEAD) &
+			    (vq->num - 1);
+	unsigned long offset = offsetof(struct vring_avail, ring[slot]);
+	struct vhost_ring_mirror *mirror = vq->mirror;
+	struct vring_desc *desc;
+	__virtio16 head;
+
+	if ((u16)(avail_idx - vq->last_avail_idx) <= VHOST_RING_AHEAD)
+		return;
+	desc = READ_ONCE(mirror->hot.kaddr[VHOST_ADDR_DESC]);
+	if (likely(desc && vhost_ring_has(mirror, VHOST_ADDR_AVAIL, offset,
+					  sizeof(head)) &&
+		   vhost_ring_load16(mirror, VHOST_ADDR_AVAIL, offset, false,
+				     &head)))
+		prefetch(&desc[vhost16_to_cpu(vq, head) & (vq->num - 1)]);
+}
+
 /**
  * vhost_ring_get_chain - read the available index, a head and its descriptors
  * @vq: the queue
@@ -602,7 +663,7 @@ vhost_ring_copy_chain(struct vhost_virtqueue *vq, unsigned int i,
  * and no code of vhost.c runs in it.
  *
  * Context: under vq->mutex.
- * Cost: a section, and three additions.
+ * Cost: a section, and three additions; a load and a prefetch, if more packets wait.
  * Return: descriptors read; -1: the ring is empty; 0: read the index, the head
  * and each descriptor alone.
  */
@@ -632,12 +693,14 @@ static __always_inline int vhost_ring_get_chain(struct vhost_virtqueue *vq,
 		/* As in vhost_get_avail_idx(), for which this is done. */
 		smp_rmb();
 	}
-	if (avail_idx == vq->last_avail_idx)
+	if (avail_idx == vq->last_avail_idx) {
 		n = -1;
-	else if ((u16)(avail_idx - vq->last_avail_idx) <= vq->num &&
-		 vhost_ring_load16(mirror, VHOST_ADDR_AVAIL, offset, false,
-				   head))
+	} else if ((u16)(avail_idx - vq->last_avail_idx) <= vq->num &&
+		   vhost_ring_load16(mirror, VHOST_ADDR_AVAIL, offset, false,
+				     head)) {
 		n = vhost_ring_copy_chain(vq, vhost16_to_cpu(vq, *head), chain);
+		vhost_ring_prefetch_ahead(vq, avail_idx);
+	}
 out:
 	mmu_mirror_exit_cpu(mirror->hot.cpu);
 	if (unlikely(!n))

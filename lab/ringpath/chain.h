@@ -15,7 +15,10 @@
 #ifndef _VHOST_RING_MIRROR_H
 #define _VHOST_RING_MIRROR_H
 
+#include <linux/prefetch.h>
+
 #define VHOST_RING_CHAIN	4
+#define VHOST_RING_AHEAD	8
 
 static __always_inline bool section_begin(const void __user *ptr, size_t size)
 {
@@ -172,6 +175,20 @@ static __always_inline bool vhost_ring_set_bit(struct vhost_virtqueue *vq,
 	return false;
 }
 
+/* As ring_mirror.h does at the beginning of a run; within a section it may. */
+static __always_inline void ring_prefetch(struct vhost_virtqueue *vq,
+					  struct vring_avail __user *avail)
+{
+	struct vring_used *used = (__force struct vring_used *)masked(vq->used);
+	struct vring_avail *at = (__force struct vring_avail *)avail;
+
+	prefetch(&at->ring[vq->last_avail_idx & (vq->num - 1)]);
+	prefetch(&at->ring[vq->num]);
+	prefetchw(&used->ring[vq->last_used_idx & (vq->num - 1)]);
+	prefetchw(&used->idx);
+	prefetchw(&used->ring[vq->num]);
+}
+
 /* What it returns is as there. */
 static __always_inline int vhost_ring_get_chain(struct vhost_virtqueue *vq,
 						__virtio16 *head,
@@ -189,6 +206,7 @@ static __always_inline int vhost_ring_get_chain(struct vhost_virtqueue *vq,
 	    !section_begin(vq->avail, struct_size(vq->avail, ring, vq->num)))
 		return 0;
 	if (look) {
+		ring_prefetch(vq, avail);
 		if (!ring_get16((u16 *)&idx, (u16 __user *)&avail->idx))
 			goto fault;
 		avail_idx = vhost16_to_cpu(vq, idx);
@@ -217,6 +235,15 @@ static __always_inline int vhost_ring_get_chain(struct vhost_virtqueue *vq,
 		      cpu_to_vhost16(vq, VRING_DESC_F_NEXT)) ||
 		    n == VHOST_RING_CHAIN)
 			break;
+	}
+	if ((u16)(avail_idx - vq->last_avail_idx) > VHOST_RING_AHEAD) {
+		u16 ahead = vq->last_avail_idx + VHOST_RING_AHEAD;
+		u16 next;
+
+		if (!ring_get16(&next, (u16 __user *)
+				&avail->ring[ahead & (vq->num - 1)]))
+			goto fault;
+		prefetch((__force void *)&desc[next & (vq->num - 1)]);
 	}
 	section_end();
 	if (n)

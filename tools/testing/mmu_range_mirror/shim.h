@@ -63,6 +63,7 @@ static __always_inline void preempt_enable(void)
 #define PERCPU_STRIDE		256
 #endif
 #define __percpu
+#define prefetch(p)		__builtin_prefetch(p)
 #define prefetchw(p)		__builtin_prefetch(p, 1)
 #define raw_cpu_ptr(ptr)	this_cpu_ptr(ptr)
 #define this_cpu_ptr(ptr) \
