@@ -26,7 +26,7 @@ help:
 	@echo '  deb, install   a DKMS package of them, for kernels of 6.12 and 7.3'
 	@echo '                 whose own source is installed                    1 min'
 	@echo '  bench          the guard and its peers in tables and plots, natively, in'
-	@echo '                 UML and QEMU: wants a quiet machine 11 min; 28 the first time'
+	@echo '                 UML and QEMU: wants a quiet machine 13 min; 30 the first time'
 	@echo '  docs           the documentation as HTML, by the 7.3 source      30 s'
 	@echo '  series         the upstream series for "git am" on 7.3; BASE=6.12      10 s'
 	@echo

@@ -115,6 +115,7 @@ result_of "memory mapped through vhost-vdpa" map_memory first
 result_of "a packet through vhost-vsock" vsock
 
 result_of "mirrorstat shows them" mirrorstat --once
+result_of "vhost-ring-mirror-report is there" vhost-ring-mirror-report --help
 result_of "another driver" another_driver
 
 modprobe -r vhost_vsock vhost_scsi

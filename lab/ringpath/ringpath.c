@@ -465,15 +465,17 @@ static int pairs(struct variant *v, const struct load *load, int runs)
 	return stacs;
 }
 
-static void row(const char *name, int x, const char *unit, double *values,
-		int n, const char *target, bool drawn, const char *note)
+static void row(const char *name, const char *series, int x, const char *unit,
+		double *values, int n, const char *target, bool drawn,
+		const char *note)
 {
 	double *sorted = malloc(n * sizeof(*sorted));
 
 	memcpy(sorted, values, n * sizeof(*sorted));
 	qsort(sorted, n, sizeof(*sorted), by_value);
-	printf("{\"part\": \"ringpath\", \"name\": \"%s\", \"x\": %d, ", name,
-	       x);
+	printf("{\"part\": \"ringpath\", \"name\": \"%s\", \"series\": \"%s\", ",
+	       name, series);
+	printf("\"x\": %d, ", x);
 	printf("\"unit\": \"%s\", \"median\": %.3f, \"lo\": %.3f, ", unit,
 	       sorted[n / 2], sorted[n / 4]);
 	printf("\"hi\": %.3f, \"target\": %s, \"spread\": \"quartiles\", ",
@@ -515,17 +517,17 @@ static void compare(struct variant *v, struct variant *to,
 	if (!strcmp(v->path->kernel, "6.12") &&
 	    !strcmp(to->path->name, "uaccess") && !load->indirect)
 		target = "\"<= 0.9\"";
-	snprintf(name, sizeof(name), "%s: windows to %s (%s)", v->path->kernel,
-		 to->path->name, load->name);
+	snprintf(name, sizeof(name), "%s: windows to %s", v->path->kernel,
+		 to->path->name);
 	snprintf(note, sizeof(note), "STAC and CLAC free; %.2f pairs more a packet",
 		 (double)(pairs(to, load, 16) - pairs(v, load, 16)) / 16 /
 		 load->packets);
-	row(name, nr_queues, "ratio", ratio, rounds, target, false,
+	row(name, load->name, nr_queues, "ratio", ratio, rounds, target, false,
 	    note);
 	if (strcmp(to->path->name, "plain")) {
-		snprintf(name, sizeof(name), "%s: %s less windows (%s)",
-			 v->path->kernel, to->path->name, load->name);
-		row(name, nr_queues, "ns saved", less, rounds, "null",
+		snprintf(name, sizeof(name), "%s: %s less windows",
+			 v->path->kernel, to->path->name);
+		row(name, load->name, nr_queues, "ns saved", less, rounds, "null",
 		    false, note);
 		return;
 	}
@@ -533,9 +535,9 @@ static void compare(struct variant *v, struct variant *to,
 		less[i] = -less[i];
 	if (nr_queues == 1 && !load->indirect)
 		guard = load->packets == 1 ? "\"<= 6\"" : "\"<= 3\"";
-	snprintf(name, sizeof(name), "%s: windows less plain (%s)",
-		 v->path->kernel, load->name);
-	row(name, nr_queues, "ns of guard", less, rounds, guard, false,
+	snprintf(name, sizeof(name), "%s: windows less plain",
+		 v->path->kernel);
+	row(name, load->name, nr_queues, "ns of guard", less, rounds, guard, false,
 	    "sections, lookups, counts");
 }
 
@@ -559,7 +561,7 @@ static void measure(const struct load *load, int nr_queues, int rounds)
 
 		snprintf(name, sizeof(name), "%s: %s", v->path->kernel,
 			 v->path->name);
-		row(name, nr_queues, unit, v->ns, rounds, "null",
+		row(name, load->name, nr_queues, unit, v->ns, rounds, "null",
 		    !load->indirect, "STAC and CLAC free");
 	}
 	for (int i = 0; i < nr_variants; i++)
