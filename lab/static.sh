@@ -157,7 +157,9 @@ ring_path() {
 		cat "$out/ring-path.log"
 		return
 	}
-	"$program" check >"$out/ring-path" || cat "$out/ring-path"
+	# It aborts where a packet is lost.
+	"$program" check >"$out/ring-path" ||
+		{ echo "status $?"; cat "$out/ring-path"; }
 }
 
 # Everything that the compiler and sparse say of a file that is ours, or that

@@ -619,6 +619,7 @@ static int check(void)
 {
 	int failed = 0, n = 0;
 
+	setlinebuf(stdout);
 	printf("TAP version 13\n1..%d\n", nr_variants * NR_LOADS);
 	shuffle(8);
 	for (int i = 0; i < nr_variants; i++) {
