@@ -29,6 +29,8 @@ function verdict(name,    test) {
 	if (name == "guard")
 		return bad["guard"] || !good["guard"] ? "LKMM: fails" : \
 			"LKMM: Never, in " good["guard"] " tests"
+	if (name ~ /_idle$|hazard/)
+		return name ~ /hazard/ ? "emulation" : "nobody reads"
 	test = name ~ /srcu/ ? "peer-srcu" : name ~ /rcu/ ? "peer-rcu" : "peer-lock"
 	return "LKMM: " (good[test] ? "Never" : "fails")
 }
@@ -95,6 +97,14 @@ match($0, /mmu_range_mirror_bench: (block|all) /) {
 	}
 }
 
+match($0, /mmu_range_mirror_bench: interrupting /) {
+	split(substr($0, RSTART), field, " ")
+	for (i = 3; i in field; i++) {
+		split(field[i], pair, "=")
+		interrupting[pair[1]] = pair[2]
+	}
+}
+
 END {
 	split("p50 p99 max", series, " ")
 	for (i = 1; i <= names; i++) {
@@ -106,6 +116,12 @@ END {
 	}
 	if (!names)
 		exit
+	row("guard: interrupts, reader busy", "", "number", interrupting["busy"], \
+	    interrupting["busy"], interrupting["busy"], "", \
+	    "in " interrupting["of"] " waits; hazard pointers: none")
+	row("guard: interrupts, reader idle", "", "number", interrupting["idle"], \
+	    interrupting["idle"], interrupting["idle"], "<= 0", \
+	    "hazard pointers: none")
 	ratio("synchronize_rcu / guard, p50", "synchronize_rcu", "p50", \
 	      "guard", "p50", ">= 100")
 	ratio("guard, p99 / p50", "guard", "p99", "guard", "p50", "<= 5")

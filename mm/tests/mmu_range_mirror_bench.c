@@ -17,6 +17,7 @@
 #include <linux/ktime.h>
 #include <linux/mmu_mirror_window.h>
 #include <linux/mutex.h>
+#include <linux/percpu.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sort.h>
@@ -70,9 +71,13 @@ static void guard_read(void)
 	mmu_mirror_exit(domain);
 }
 
+/* CPUs that the guard's waits found on the mask, and so interrupted. */
+static unsigned long interrupts;
+
 /* A window's invalidation after it cleared the pointers. */
 static void guard_wait(void)
 {
+	interrupts += cpumask_weight(domain->mask);
 	atomic_long_inc_return_release(&domain->dropped);
 	mmu_mirror_domain_drain(domain);
 }
@@ -129,9 +134,49 @@ static void mutex_wait(void)
 	mutex_unlock(&page_mutex);
 }
 
+/*
+ * Simple hazard pointers, emulated: the CPU's slot has what is read, and the waiter,
+ * who has put another page there before, looks into all slots.
+ */
+static DEFINE_PER_CPU(unsigned long *, hazard);
+static unsigned long hazard_pages[2];
+static unsigned long *hazard_pointer = &hazard_pages[0];
+
+static void hazard_read(void)
+{
+	unsigned long **slot, *p;
+
+	preempt_disable();
+	slot = this_cpu_ptr(&hazard);
+	do {
+		p = READ_ONCE(hazard_pointer);
+		WRITE_ONCE(*slot, p);
+		smp_mb(); /* pairs with the one of hazard_wait() */
+	} while (p != READ_ONCE(hazard_pointer));
+	READ_ONCE(*p);
+	/* After the access; pairs with the acquire of hazard_wait(). */
+	smp_store_release(slot, NULL);
+	preempt_enable();
+}
+
+static void hazard_wait(void)
+{
+	unsigned long *old = READ_ONCE(hazard_pointer);
+	int cpu;
+
+	WRITE_ONCE(hazard_pointer, old == &hazard_pages[0] ? &hazard_pages[1] :
+							     &hazard_pages[0]);
+	smp_mb(); /* pairs with the one of hazard_read() */
+	for_each_possible_cpu(cpu)
+		/* Pairs with the release of hazard_read(). */
+		while (smp_load_acquire(per_cpu_ptr(&hazard, cpu)) == old)
+			cpu_relax();
+}
+
 static struct scheme schemes[] = {
 	{ "guard", guard_read, guard_wait, 64, 40 },
 	{ "spinlock", spinlock_read, spinlock_wait, 64, 40 },
+	{ "hazard_pointer", hazard_read, hazard_wait, 64, 40 },
 	{ "mutex", mutex_read, mutex_wait, 1, 1 },
 	{ "synchronize_rcu_expedited", rcu_read, synchronize_rcu_expedited, 64, 1 },
 	{ "synchronize_srcu", srcu_read, srcu_wait, 64, 1 },
@@ -225,14 +270,46 @@ static bool measure(void)
 	return true;
 }
 
+/* The same waits, when nobody has read since the one before. */
+static struct scheme idle_schemes[] = {
+	{ .name = "guard_idle", .wait = guard_wait },
+	{ .name = "hazard_pointer_idle", .wait = hazard_wait },
+};
+
+static void measure_idle(void)
+{
+	static u64 ns[NR_BLOCKS * 40];
+	int block, i, j;
+
+	for (i = 0; i < ARRAY_SIZE(idle_schemes); i++) {
+		struct scheme *scheme = &idle_schemes[i];
+
+		scheme->wait();
+		for (block = 0; block < NR_BLOCKS; block++) {
+			u64 *of_block = &ns[block * 40];
+
+			for (j = 0; j < 40; j++) {
+				u64 begun = ktime_get_ns();
+
+				scheme->wait();
+				of_block[j] = ktime_get_ns() - begun;
+			}
+			say(scheme, "block", of_block, 40);
+		}
+		say(scheme, "all", ns, ARRAY_SIZE(ns));
+	}
+}
+
 static void invalidations(struct kunit *test)
 {
 	int here = cpumask_first(cpu_online_mask);
 	int there = cpumask_next(here, cpu_online_mask);
 	struct task_struct *reader;
+	unsigned long busy;
 	long waits;
 	int i;
 
+	interrupts = 0;
 	if (there >= nr_cpu_ids)
 		kunit_skip(test, "needs two CPUs");
 	for (i = 0; i < ARRAY_SIZE(schemes); i++) {
@@ -260,6 +337,14 @@ static void invalidations(struct kunit *test)
 	/* The guard has waited each time, and for somebody. */
 	waits = atomic_long_read(&domain->nr_waits);
 	KUNIT_EXPECT_EQ(test, schemes[0].nr, waits);
+	/* The reader's last sections take one interrupt more, and then nobody's do. */
+	busy = interrupts;
+	guard_wait();
+	interrupts = 0;
+	measure_idle();
+	KUNIT_EXPECT_EQ(test, 0UL, interrupts);
+	pr_info("interrupting busy=%lu of=%d idle=%lu\n", busy, schemes[0].nr,
+		interrupts);
 	mmu_mirror_domain_destroy(domain);
 }
 
