@@ -43,7 +43,9 @@ function row(name, series, unit, median, lo, hi, target, note) {
 	printf "\"lo\": %.3f, \"hi\": %.3f, ", lo, hi
 	printf "\"spread\": \"lowest and highest of %d blocks of rounds\", ", \
 		blocks["guard", "p50"]
-	printf "\"target\": %s, \"note\": \"%s\"}\n", \
+	# A logarithmic axis has no place for nothing.
+	printf "\"drawn\": %s, \"target\": %s, \"note\": \"%s\"}\n", \
+		name ~ /idle|busy/ ? "false" : "true", \
 		target ? "\"" target "\"" : "null", note
 }
 
