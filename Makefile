@@ -12,7 +12,7 @@ N ?= 200
 export N
 
 LONG := mutants fuzz repeat package series soak matrix mm pfncache drivers arch \
-	memory-error steady
+	memory-error kernels-all steady
 
 .PHONY: help run module mirrorstat deb install bench docs series check clean \
 	check-kernels $(CHECK:%=check-%) $(KERNELS:%=check-%) $(LONG:%=check-%)
@@ -62,6 +62,8 @@ help:
 	@echo '                 a window, and in one that does not survive it    3 min'
 	@echo '  check-arch     8 architectures compiled; arm64, riscv64, i386 booted'
 	@echo '                                                  10 min; 30 the first time'
+	@echo '  check-kernels-all  all kernels that this is for: compiled, and booted or KUnit'
+	@echo '                                                      30 min the first time'
 	@echo '  check-steady   all that boots, N times (N=20), beside four busy loops'
 	@echo '                                 some 25 min each if there were no loops'
 	@echo

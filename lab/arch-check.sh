@@ -18,21 +18,11 @@
 # shellcheck disable=SC2086
 [ $# -gt 0 ] || set -- $ARCHS_BOOTED $ARCHS_BUILT
 
-# compiles KERNEL: what is not compiled again would not warn again.
-compiles() {
-	build=$CACHE/build/$1
-	[ ! -d "$build" ] || find "$build" \
-		\( -name '*mirror*.o' -o -path '*/drivers/vhost/*.o' \) -delete
-	"$LAB/build.sh" "$1" W=1 >/dev/null || return 1
-	! grep -E '(warning|error):' "$build/build.log" |
-		grep -E 'mirror|drivers/vhost/' >&2
-}
-
 begin arch $((2 * $#))
 for name in "$@"; do
 	for base in 6.12 7.3; do
 		status=0
-		compiles "objects-$name-$base" || status=1
+		"$LAB/compiles.sh" "objects-$name-$base" || status=1
 		result $status "$name, $base: compiles"
 	done
 done

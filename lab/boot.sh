@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/boot.sh -k stock|plain|stock-7.3|NAME -r ROOTDIR -o OUTDIR [-t SECONDS] [-m MIB]
+# lab/boot.sh -k stock|plain|ours-SERIES|stock-SERIES|NAME -r ROOTDIR -o OUTDIR [-t SECONDS] [-m MIB]
 #             [-s CPUS] [-i ext4] [-c CPU] [-a "KERNEL ARGUMENTS"]
 #             [-q "QEMU ARGUMENTS"] [-I]
 #
@@ -76,6 +76,7 @@ OUT=$(cd "$OUT" && pwd)
 
 case $KERNEL in
 stock|plain) vmlinuz=$CACHE/stock/boot/vmlinuz-$(stock_release) ;;
+ours-*) vmlinuz=$CACHE/stock-${KERNEL#ours-}/boot/vmlinuz-$(release_of "stock-${KERNEL#ours-}") ;;
 stock-*) vmlinuz=$CACHE/$KERNEL/boot/vmlinuz-$(release_of "$KERNEL") ;;
 *) vmlinuz=$CACHE/build/$KERNEL/$IMAGE ;;
 esac

@@ -41,6 +41,7 @@ run() {
 	drivers) "$LAB/drivers/check.sh" ;;
 	arch) "$LAB/arch-check.sh" ;;
 	memory-error) "$LAB/memory-error/check.sh" ;;
+	kernels-all) "$LAB/kernels.sh" ;;
 	steady) "$LAB/steady.sh" "${N:-20}" ;;
 	*) die "no tier $1" ;;
 	esac

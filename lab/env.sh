@@ -123,6 +123,15 @@ locked() {
 	flock 9
 }
 
+# kernels [SERIES]: the lines of lab/kernels.tsv, or that of SERIES, which there has
+# to be.
+kernels() {
+	awk -F'\t' -v series="${1:-}" '
+	!/^#/ && (series == "" || $1 == series) { print; found = 1 }
+	END { exit !found }' "$LAB/kernels.tsv" ||
+		die "no kernel ${1:-} in lab/kernels.tsv"
+}
+
 # ksrc BASE: the user's own source, if it belongs to BASE. What has two-pass
 # notifiers is treated as 7.3, everything older as 6.12.
 ksrc() {
@@ -180,7 +189,7 @@ our_symbols() {
 		sort -u
 }
 
-# release_of stock|stock-7.3: the unpacked kernel's release, after lab/fetch.sh.
+# release_of stock|stock-SERIES: the unpacked kernel's release, after lab/fetch.sh.
 release_of() {
 	basename "$CACHE/$1"/boot/vmlinuz-* | sed s/^vmlinuz-//
 }

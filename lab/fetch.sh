@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/fetch.sh src-6.12 | src-7.3 | stock | stock-7.3 | herd |
-#	busybox-ARCHITECTURE
+# lab/fetch.sh src-SERIES | stock | stock-SERIES | herd | busybox-ARCHITECTURE
 #
 # Fetch one thing from Debian's archive into the cache, unless it is there, and
 # print its path. Nothing but tools is ever installed: packages are unpacked
 # into a directory, which appears under its name only when it is complete.
+# Where what is of a kernel's series comes from is in lab/kernels.tsv.
 # KSRC=/path/to/linux stands in for the source package of its version.
 
 # shellcheck source=lab/env.sh
@@ -15,7 +15,8 @@
 TMP=$CACHE/.fetch.$$
 # Set where packages are not for this machine's architecture.
 FOREIGN=
-trap 'rm -rf "$TMP"' EXIT
+tab=$(printf '\t')
+trap 'rm -rf "$TMP" "$TMP.row"' EXIT
 trap 'exit 1' HUP INT TERM
 
 # The mirror that this machine takes its own Debian from.
@@ -46,15 +47,16 @@ private_apt() {
 		${FOREIGN:+-o Dir::State::status=/dev/null} "$@"
 }
 
-# Each fetcher has a root of its own: what it needs no more is not downloaded,
-# and two may run at once.
+# private_root SUITE [deb-src]: each fetcher has a root of its own: what it needs
+# no more is not downloaded, and two may run at once.
 private_root() {
-	APT=$CACHE/apt/$1${FOREIGN:+-$FOREIGN}
+	APT=$CACHE/apt/$1${2:+-$2}${FOREIGN:+-$FOREIGN}
 	mkdir -p "$APT/lists/partial" "$APT/archives/partial"
 	site=$(mirror)
 	[ -n "$site" ] || die "no Debian mirror among apt's index targets"
 	key=/usr/share/keyrings/debian-archive-keyring.gpg
-	echo "deb [signed-by=$key] $site $1 main" >"$APT/sources.list"
+	printf '%s\n' "${2:-deb} [signed-by=$key] $site $1 main" \
+		>"$APT/sources.list"
 	private_apt update >&2
 }
 
@@ -95,25 +97,47 @@ unpack_source() {
 		tar -xJ --strip-components=1 -C "$TMP/out"
 }
 
+# What Debian made its source of, as it came from upstream.
+unpack_upstream() {
+	need xz-utils dpkg-dev
+	mkdir -p "$TMP/deb" "$TMP/out"
+	say "downloading the source of Linux $1"
+	(cd "$TMP/deb" && private_apt source --download-only --tar-only \
+		"linux=$1" >&2) ||
+		die "cannot download the source of Linux $1"
+	tar -xJf "$TMP"/deb/linux_*.orig.tar.xz --strip-components=1 \
+		-C "$TMP/out"
+	rm -r "$TMP/deb"
+	DEBS=
+}
+
 fetch_src() {
 	if ksrc "$1"; then
 		return
 	fi
+	kernels "$1" >"$TMP.row"
 	locked "src-$1"
 	if [ ! -d "$CACHE/src/$1" ]; then
-		case $1 in
-		6.12)
-			have_candidate linux-source-6.12 || update_lists
-			download system_apt linux-source-6.12
+		IFS="$tab" read -r _ suite source _ <"$TMP.row"
+		case $suite,$source in
+		-,package)
+			have_candidate "linux-source-$1" || update_lists
+			download system_apt "linux-source-$1"
+			unpack_source
+			;;
+		*,package)
+			private_root "$suite"
+			download private_apt "linux-source-$1"
+			unpack_source
 			;;
 		*)
-			private_root trixie-backports
-			download private_apt "linux-source-$1"
+			private_root "$suite" deb-src
+			unpack_upstream "$source"
 			;;
 		esac
-		unpack_source
 		publish "src/$1"
 	fi
+	rm -f "$TMP.row"
 	echo "$CACHE/src/$1"
 }
 
@@ -152,19 +176,25 @@ fetch_stock() {
 	echo "$CACHE/stock"
 }
 
-# A cloud kernel of 7.3 with its headers. The tools that come with them want a
-# newer C library than Debian 12 has: lab/drivers/modules.sh makes its own.
-fetch_stock_73() {
-	locked stock-7.3
-	if [ ! -d "$CACHE/stock-7.3" ]; then
-		private_root trixie-backports
+# A cloud kernel of a series of another suite, with its headers. The tools that come
+# with them may want a newer C library than the machine has: see lab/headers.sh.
+fetch_stock_of() {
+	kernels "$1" >"$TMP.row"
+	IFS="$tab" read -r _ suite _ image <"$TMP.row"
+	rm -f "$TMP.row"
+	case $suite,$image in
+	-,*|*,-) die "no stock kernel of $1 but what \"stock\" may be" ;;
+	esac
+	locked "stock-$1"
+	if [ ! -d "$CACHE/stock-$1" ]; then
+		private_root "$suite"
 		base=$(apt-cache -o Dir::Etc::sourcelist="$APT/sources.list" \
 			-o Dir::Etc::sourceparts=/dev/null \
 			-o Dir::State::Lists="$APT/lists" \
 			-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= \
-			search --names-only '^linux-binary-7\.3\..*-cloud-amd64$' |
+			search --names-only "^linux-binary-$1[.].*-cloud-amd64\$" |
 			cut -d' ' -f1 | sort -V | tail -n 1)
-		[ -n "$base" ] || die "no cloud kernel of 7.3"
+		[ -n "$base" ] || die "no cloud kernel of $1"
 		release=${base#linux-binary-}
 		abi=${release%-cloud-amd64}
 		download private_apt "$base" "linux-base-$release" \
@@ -180,9 +210,9 @@ fetch_stock_73() {
 			"$TMP/out/boot/vmlinuz-$release"
 		[ -d "$TMP/out/lib" ] || ln -s usr/lib "$TMP/out/lib"
 		depmod -b "$TMP/out" "$release"
-		publish stock-7.3
+		publish "stock-$1"
 	fi
-	echo "$CACHE/stock-7.3"
+	echo "$CACHE/stock-$1"
 }
 
 # herd7 is in sid only: its binaries run with sid's own C library.
@@ -218,8 +248,8 @@ fetch_busybox() {
 case ${1:-} in
 src-*) fetch_src "${1#src-}" ;;
 stock) need kmod xz-utils; fetch_stock ;;
-stock-7.3) need kmod xz-utils; fetch_stock_73 ;;
+stock-*) need kmod xz-utils; fetch_stock_of "${1#stock-}" ;;
 herd) fetch_herd ;;
 busybox-*) fetch_busybox "${1#busybox-}" ;;
-*) die "usage: lab/fetch.sh src-6.12|src-7.3|stock|stock-7.3|herd|busybox-ARCHITECTURE" ;;
+*) die "usage: lab/fetch.sh src-SERIES|stock|stock-SERIES|herd|busybox-ARCHITECTURE" ;;
 esac

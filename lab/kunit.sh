@@ -3,7 +3,7 @@
 #
 # lab/kunit.sh [KUNIT.PY ARGUMENT...]
 #
-# Build the 7.3 overlay tree for UML with two CPUs and every checker that it
+# Build the overlay tree of BASE (7.3) for UML with two CPUs and every checker that it
 # has, run our KUnit suites, and print its KTAP. Arguments go to "kunit.py exec",
 # a suite or test pattern for one.
 

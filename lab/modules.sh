@@ -1,13 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/modules.sh stock | plain | running | warn-7.3 [MAKE ARGUMENT...]
+# lab/modules.sh stock | ours-SERIES | plain | running | warn-7.3 [MAKE ARGUMENT...]
 #
 # Build our modules and the patched vhost out of tree, and print the directory
 # that they are in:
 #   stock    for the stock kernel, with the injection points, test devices
 #            (the kernel's own for vhost and GUP as well) and samples: what the
 #            tests load
+#   ours-SERIES as stock, for the stock kernel of that series (lab/kernels.tsv)
 #   plain    for the stock kernel, without them: what a user would load
 #   running  as plain, for the kernel that this machine runs (or KDIR); vhost
 #            is patched only where a source of that version is at hand
@@ -18,10 +19,11 @@
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
 
-name=${1:?usage: lab/modules.sh stock|plain|running|warn-7.3 [make argument...]}
+name=${1:?usage: lab/modules.sh stock|ours-SERIES|plain|running|warn-7.3 [make argument...]}
 shift
 need_build
 unset_ksrc=
+options=
 goals=modules
 case $name in
 stock|plain)
@@ -32,15 +34,23 @@ stock|plain)
 	# vhost has to be the stock kernel's own.
 	unset_ksrc=yes
 	;;
+ours-*)
+	base=${name#ours-}
+	mkdir -p "$CACHE/build/$name"
+	"$LAB/headers.sh" "stock-$base" >"$CACHE/build/$name/headers"
+	{ read -r KDIR; read -r options; } <"$CACHE/build/$name/headers"
+	release=$(release_of "stock-$base")
+	# Words on purpose.
+	# shellcheck disable=SC2086
+	set -- $options "$@"
+	unset_ksrc=yes
+	;;
 running)
 	release=$(uname -r)
 	KDIR=${KDIR:-/lib/modules/$release/build}
 	[ -d "$KDIR" ] || die "no headers of $release: no $KDIR"
-	case $(make -s -C "$KDIR" kernelversion) in
-	6.12*) base=6.12 ;;
-	7.3*) base=7.3 ;;
-	*) base= ;;
-	esac
+	base=$(make -s -C "$KDIR" kernelversion | cut -d. -f1-2)
+	[ -d "$REPO/patches/$base" ] || base=
 	;;
 warn-7.3)
 	KDIR=$CACHE/build/kcsan-7.3
@@ -88,7 +98,8 @@ config() {
 	echo "CONFIG_SAMPLE_MMU_RANGE_MIRROR=m"
 	echo "CONFIG_TEST_MMU_MIRROR_TLB=m"
 	echo "CONFIG_TEST_MMU_RANGE_MIRROR=m"
-	echo "CONFIG_GUP_TEST=m"
+	# What it calls is not exported any more.
+	[ "$base" != 6.12 ] || echo "CONFIG_GUP_TEST=m"
 	echo "CONFIG_VHOST_TEST=m"
 	! grep -q '^CONFIG_KUNIT=[ym]' "$KDIR/.config" 2>/dev/null ||
 		echo "CONFIG_MMU_RANGE_MIRROR_KUNIT_TEST=m"
@@ -130,7 +141,7 @@ END
 
 compiler=$(sed -n 's/^CC = .*\(gcc-[0-9]*\)$/\1/p' \
 	"$KDIR/.kernelvariables" 2>/dev/null) || compiler=
-[ -z "$compiler" ] || need "$compiler"
+[ -z "$compiler" ] || [ -n "$options" ] || need "$compiler"
 
 say "building the $name modules for $release"
 # BTF of the modules would need pahole, and nothing here reads it.

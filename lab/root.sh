@@ -7,8 +7,9 @@
 # Make ROOTDIR a root that lab/boot.sh can pack: the C init, busybox (both for
 # ARCH, one of lab/arch.sh, if it is given), and
 #   -k KERNEL   whose modules are meant: stock (with the test build of ours),
-#               plain (with the ordinary build), stock-7.3 (as it comes), or the
-#               name of a kernel that lab/build.sh built. Before -m and -M
+#               plain (with the ordinary build), ours-SERIES (as stock),
+#               stock-SERIES (as it comes), or the name of a kernel that
+#               lab/build.sh built. Before -m and -M
 #   -m MODULE   a module, with what it depends on; nothing if it is built in
 #   -M MODULE   the same, and init loads it
 #   -b FILE     a program with its libraries, or any other file, at its own
@@ -50,16 +51,17 @@ base_root() {
 	}
 }
 
-# All modules of the stock kernel with a build of ours over them.
+# merge_modules BUILD STOCK: all modules of a stock kernel with a build of ours over
+# them.
 merge_modules() {
 	MODROOT=$CACHE/build/$1/root
-	RELEASE=$(stock_release)
+	RELEASE=$(release_of "$2")
 	locked "modroot-$1"
 	dir=$MODROOT/lib/modules/$RELEASE
 	if [ ! -d "$dir" ]; then
 		rm -rf "$MODROOT.tmp"
 		mkdir -p "$MODROOT.tmp/lib/modules"
-		cp -a "$CACHE/stock/lib/modules/$RELEASE" \
+		cp -a "$CACHE/$2/lib/modules/$RELEASE" \
 			"$MODROOT.tmp/lib/modules"
 		mv "$MODROOT.tmp" "$MODROOT"
 	fi
@@ -73,9 +75,8 @@ merge_modules() {
 
 kernel() {
 	case $1 in
-	stock|plain)
-		merge_modules "$1"
-		;;
+	stock|plain) merge_modules "$1" stock ;;
+	ours-*) merge_modules "$1" "stock-${1#ours-}" ;;
 	stock-*)
 		MODROOT=$CACHE/$1
 		RELEASE=$(release_of "$1")

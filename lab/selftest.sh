@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/selftest.sh stock|debug-6.12|kcsan-7.3|arch-ARCH-BASE
+# lab/selftest.sh stock|ours-SERIES|debug-6.12|kcsan-7.3|arch-ARCH-BASE
 #	[TIMES [PROGRAM ARGUMENT...]]
 #
 # Build our kselftests the way the kernel's tree builds them, boot the kernel
@@ -27,15 +27,16 @@ files="-b modprobe -b mkfs.ext4 -b /etc/mke2fs.conf -b mkfs.xfs"
 left_out="-e writeback -e fuzz"
 qemu=
 case $kernel in
-stock)
+stock|ours-*)
 	base=6.12
+	[ "$kernel" = stock ] || base=${kernel#ours-}
 	# The others have no xfs, and no persistent memory.
 	modules="$modules -m xfs -m vhost_scsi -m target_core_mod"
 	modules="$modules -m nd_e820 -m nd_pmem"
 	ARGS="memmap=64M!768M ${ARGS:-}"
 	left_out='-e ^$'
 	seconds=800
-	"$LAB/modules.sh" stock >/dev/null
+	"$LAB/modules.sh" "$kernel" >/dev/null
 	# The stock kernel's modules are of its own source, and so are these.
 	unset KSRC
 	;;
@@ -61,6 +62,10 @@ esac
 # The rounds after the first are of a machine that is up.
 seconds=$((seconds + (times - 1) * 300))
 
+# The programs are those of a tree that has all patches, those of tests as well.
+case $base in
+7.*) base=7.3 ;;
+esac
 tree=$("$LAB/tree.sh" "$base")
 out=$LOGS
 mkdir -p "$out"

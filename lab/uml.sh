@@ -3,7 +3,7 @@
 #
 # lab/uml.sh NAME [KUNIT.PY ARGUMENT...]
 #
-# Build the 7.3 overlay tree for UML as lab/kconfig/NAME.config says, and run
+# Build the overlay tree of BASE (7.3) for UML as lab/kconfig/NAME.config says, and run
 # its KUnit suites natively on two CPUs, with the console on stdout as it comes.
 # Arguments go to "kunit.py exec". Exits with 2 if it does not build, else as
 # kunit.py does, whose own words are in LOGS/kunit.err. With KTREE that tree is
@@ -17,8 +17,8 @@ SECONDS_MAX=300
 name=${1:?usage: lab/uml.sh NAME [kunit.py argument...]}
 shift
 need_build
-tree=$("$LAB/tree.sh" 7.3)
-out=$(kernel "$name")
+tree=$("$LAB/tree.sh" "${BASE:-7.3}")
+out=$(kernel "$name${BASE:+-$BASE}")
 locked "build-$(basename "$out")"
 mkdir -p "$out" "$LOGS"
 config=$LAB/kconfig/$name.config

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/drivers/modules.sh stock|stock-7.3 own|ours
+# lab/drivers/modules.sh stock|stock-SERIES own|ours
 #
 # Build lib/test_hmm.c of a stock kernel's own source for that kernel, as it is or
 # converted to mirrors, and print where the modules are, in the order in which they
@@ -11,56 +11,21 @@
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/../env.sh"
 
-usage="usage: lab/drivers/modules.sh stock|stock-7.3 own|ours"
+usage="usage: lab/drivers/modules.sh stock|stock-SERIES own|ours"
 kernel=${1:?$usage}
 whose=${2:?$usage}
 unset KSRC
-need_build
-"$LAB/fetch.sh" "$kernel" >/dev/null
 case $kernel in
 stock) base=6.12 ;;
 *) base=${kernel#stock-} ;;
 esac
 source=$("$LAB/fetch.sh" "src-$base")
-headers=$CACHE/$kernel/usr/src/linux-headers-$(release_of "$kernel")
 out=$CACHE/build/drivers-$kernel-$whose
 locked "drivers-$kernel-$whose"
 mkdir -p "$out"
 
-# own_tools: of that source, made here, in place of those that do not run here.
-own_tools() {
-	tools=$CACHE/build/drivers-tools-$base
-	mkdir -p "$tools"
-	if [ ! -x "$tools/tools/objtool/objtool" ]; then
-		say "building the tools of $base"
-		make -C "$source" O="$tools" -j"$JOBS" CC="ccache gcc" defconfig \
-			prepare >"$tools.log" 2>&1 ||
-			die "they do not build; see $tools.log"
-	fi
-	kdir=$out/headers
-	rm -rf "$kdir"
-	mkdir -p "$kdir"
-	cp -a "$headers/." "$kdir/"
-	for dir in scripts tools; do
-		rm -f "$kdir/$dir"
-		cp -a "$headers/$dir/." "$kdir/$dir"
-	done
-	cp "$tools/scripts/mod/modpost" "$kdir/scripts/mod/modpost"
-	cp "$tools/tools/objtool/objtool" "$kdir/tools/objtool/objtool"
-	abi=$(release_of "$kernel" | sed s/-cloud-amd64//)
-	sed -i -e "s#^KBUILD_OUTPUT=.*#KBUILD_OUTPUT=$kdir#" \
-		-e "s#^include .*#include ${headers%/*}/linux-headers-$abi-common/Makefile#" \
-		"$kdir/Makefile"
-	# What only the newer compiler can do, and no module has to.
-	options="CC=gcc CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT="
-}
-
-options=
-kdir=$headers
-if ! "$headers/tools/objtool/objtool" --help >/dev/null 2>&1 &&
-	ldd "$headers"/tools/objtool/objtool* 2>&1 | grep -q 'not found'; then
-	own_tools
-fi
+"$LAB/headers.sh" "$kernel" >"$out/headers"
+{ read -r kdir; read -r options; } <"$out/headers"
 modules=test_hmm
 case $whose in
 own) ;;
