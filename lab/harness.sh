@@ -314,10 +314,12 @@ cat >"$out/memory-error" <<'END'
 END
 why "memory error at 0xffffffffc0450921 in vhost_get_vq_desc" \
 	"a load of the kernel's" <"$out/memory-error"
-sed 's/Data load in.*/Processor context corrupt/' "$out/memory-error" |
-	why "Fatal machine check" "another machine check"
-sed 's/syncing: .*/syncing: sysrq triggered crash/' "$out/memory-error" |
-	why "sysrq triggered crash" "another panic"
+sed 's/Data load in.*/Processor context corrupt/' "$out/memory-error" \
+	>"$out/other-error"
+why "Fatal machine check" "another machine check" <"$out/other-error"
+sed 's/syncing: .*/syncing: sysrq triggered crash/' "$out/memory-error" \
+	>"$out/other-panic"
+why "sysrq triggered crash" "another panic" <"$out/other-panic"
 why "none" "none" </dev/null
 
 totals "2 passed, 0 failed" "two" <<'END'
