@@ -548,6 +548,8 @@ int main(int argc, char **argv)
 	pid_t child;
 
 	options(argc, argv);
+	if (access("/proc/self/schedstat", R_OK))
+		err(1, "/proc/self/schedstat (needs CONFIG_SCHED_INFO)");
 	/* Before anything is switched. */
 	take(&before);
 	if (!before.nr_workers)
