@@ -1681,6 +1681,7 @@ static void window_copies_as_far_as_it_goes(struct kunit *test)
 						copy->buf, copy->size));
 
 	/* Another process's own memory, at that address, is not it. */
+	flush_work(&t.window->fill);
 	invalidate(t.addr, t.addr + LENGTH);
 	other.arg = copy;
 	actor_start(test, &other, -1);
