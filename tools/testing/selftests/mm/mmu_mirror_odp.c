@@ -539,7 +539,8 @@ TEST_F(odp, is_never_behind)
 
 /*
  * A thread waits for userfaultfd's owner, who closes the device and not that. The
- * other form fails at once: HMM itself waits for nobody.
+ * other form is not tried: HMM alone fails there at once, and 6.12 with
+ * CONFIG_DEBUG_VM complains of the fault.
  */
 TEST_F(odp, closes_in_a_fault)
 {
@@ -558,18 +559,13 @@ TEST_F(odp, closes_in_a_fault)
 	struct uffd_msg msg;
 	int uffd;
 
+	if (!variant->cancels)
+		SKIP(return, "HMM alone cannot wait for userfaultfd");
 	uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
 	if (uffd < 0)
 		SKIP(return, "no userfaultfd");
 	ASSERT_EQ(0, ioctl(uffd, UFFDIO_API, &api));
 	ASSERT_EQ(0, ioctl(uffd, UFFDIO_REGISTER, &reg));
-	if (!variant->cancels) {
-		EXPECT_EQ(-EFAULT, odp_request(self->fd, self->key,
-					       ODP_PREFETCH, self->mem,
-					       page_size, NULL));
-		close(uffd);
-		return;
-	}
 	ASSERT_EQ(0, ioctl(self->fd, ODP_IOC_REQUEST, &prefetch));
 	ASSERT_EQ(sizeof(msg), read(uffd, &msg, sizeof(msg)));
 	EXPECT_EQ(UFFD_EVENT_PAGEFAULT, msg.event);
