@@ -22,28 +22,25 @@ unset KSRC
 	set -- $(cut -f 1 "$CACHE/.kernels")
 }
 tab=$(printf '\t')
-all=
 for series in "$@"; do
 	kernels "$series" >"$CACHE/.kernels"
 	IFS="$tab" read -r _ suite _ image <"$CACHE/.kernels"
 	case $suite,$image in
-	-,*) name=objects-$series ;;
-	*,-) name=objects-$series ;;
+	-,*|*,-) name=objects-$series ;;
 	*) name=ours-$series ;;
 	esac
 	begin kernels 1
 	status=0
 	"$LAB/compiles.sh" "$name" || status=1
 	result $status "$series: compiles without a warning"
-	all="$all$failed"
 	case $suite,$name in
 	-,*) ;;
 	*,ours-*)
-		MRM_LOGS=$LOGS/$series "$LAB/selftest.sh" "$name" || all=yes
+		MRM_LOGS=$LOGS/$series "$LAB/selftest.sh" "$name" || failed=yes
 		;;
 	*)
-		BASE=$series MRM_LOGS=$LOGS/$series "$LAB/kunit.sh" || all=yes
+		BASE=$series MRM_LOGS=$LOGS/$series "$LAB/kunit.sh" || failed=yes
 		;;
 	esac
 done
-[ -z "$all" ]
+[ -z "$failed" ]

@@ -6,7 +6,7 @@
 # A memory error in each load that vhost makes through a window, on the stock
 # kernel: the machine goes on, the access falls back, the page leaves the window
 # and comes back. And the same where one load has no entry in the exception table:
-# the kernel panics. QEMU's stub for gdb stops a CPU in front of the load, and its
+# the kernel panics. QEMU serves gdb, which stops a CPU in front of the load, and its
 # monitor injects the machine check; both take TCG. KTAP.
 
 # shellcheck source=lab/env.sh

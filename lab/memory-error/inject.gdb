@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# For gdb, on the stub of a QEMU: stop at each of $loads temporary breakpoints,
+# For gdb, connected to a QEMU: stop at each of $loads temporary breakpoints,
 # where the CPU is about to load from what the A register points to, and have it find
 # an error in that memory: an uncorrected one, in a load of data. Without KASLR the
 # direct map is where it always is.

@@ -22,6 +22,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -50,8 +51,8 @@
 #define BATCH		64
 #define MEMORY		0x40000000UL
 
-#define READ(x)		(*(volatile typeof(x) *)&(x))
-#define WRITE(x, v)	(*(volatile typeof(x) *)&(x) = (v))
+#define READ(x)		__atomic_load_n(&(x), __ATOMIC_RELAXED)
+#define WRITE(x, v)	__atomic_store_n(&(x), v, __ATOMIC_RELAXED)
 
 /*
  * What the kernel provides to that path, beside what only ends the program when
@@ -215,7 +216,7 @@ static void patch_all(void)
 }
 
 /* A breakpoint in place of each STAC, to count them. */
-static volatile sig_atomic_t stacs;
+static atomic_long stacs;
 
 static void on_breakpoint(int signal)
 {
