@@ -473,7 +473,7 @@ TEST_F(odp, loses_nothing)
 		EXPECT_EQ(1, ret);
 		written++;
 		/* Another MADV_FREE may have come; then it may be zero. */
-		ret = *(volatile char *)at;
+		ret = __atomic_load_n((char *)at, __ATOMIC_RELAXED);
 		lost += ret != byte && ret;
 	}
 	atomic_store(&d.over, true);
@@ -483,43 +483,20 @@ TEST_F(odp, loses_nothing)
 	swap_off();
 }
 
-/* A generation, or 0 between the old page and the new one; never an older. */
-struct juggler {
-	uint32_t *mem;
-	atomic_uint generation;
-	atomic_uint reads;
-	atomic_bool over;
-};
-
-static void *juggle(void *arg)
-{
-	struct juggler *j = arg;
-	unsigned int generation, reads;
-
-	for (generation = 1; generation <= NR_ROUNDS; generation++) {
-		madvise(j->mem, page_size, MADV_DONTNEED);
-		__atomic_store_n(j->mem, generation, __ATOMIC_SEQ_CST);
-		atomic_store(&j->generation, generation);
-		/* The first of two may have begun before that. */
-		reads = atomic_load(&j->reads);
-		if (!eventually(atomic_load(&j->reads) - reads >= 2))
-			break;
-	}
-	atomic_store(&j->over, true);
-	return NULL;
-}
-
 TEST_F(odp, is_never_behind)
 {
-	struct juggler juggler = { .mem = (uint32_t *)self->mem };
+	struct generations generations = {
+		.mem = (uint32_t *)self->mem,
+		.rounds = NR_ROUNDS,
+	};
 	unsigned int seen = 0, stale = 0;
 	uint32_t oldest, word;
 	pthread_t thread;
 	long ret;
 
-	ASSERT_EQ(0, pthread_create(&thread, NULL, juggle, &juggler));
-	while (!atomic_load(&juggler.over)) {
-		oldest = atomic_load(&juggler.generation);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, generations_run, &generations));
+	while (!atomic_load(&generations.over)) {
+		oldest = atomic_load(&generations.generation);
 		ret = odp_request(self->fd, self->key, ODP_READ, self->mem,
 				  sizeof(word), &word);
 		if (ret == -EAGAIN)
@@ -529,11 +506,11 @@ TEST_F(odp, is_never_behind)
 			seen++;
 			stale += word < oldest;
 		}
-		atomic_fetch_add(&juggler.reads, 1);
+		atomic_fetch_add(&generations.reads, 1);
 	}
 	pthread_join(thread, NULL);
 	EXPECT_EQ(0, stale);
-	EXPECT_EQ(NR_ROUNDS, juggler.generation);
+	EXPECT_EQ(NR_ROUNDS, generations.generation);
 	EXPECT_GE(seen, NR_ROUNDS);
 }
 

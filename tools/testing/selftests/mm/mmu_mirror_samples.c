@@ -22,7 +22,7 @@
 #include <samples/mmu_range_mirror/mirror_sample.h>
 
 #define NR_PAGES	MIRROR_SAMPLE_PAGES
-#define NR_JUGGLES	300
+#define NR_ROUNDS	300
 
 FIXTURE(sample) {
 	char device[32];
@@ -245,44 +245,21 @@ TEST_F(sample, drops_what_is_taken)
 	}
 }
 
-/* A generation, or 0 between the old page and the new one; never an older. */
-struct juggler {
-	uint32_t *mem;
-	atomic_uint generation;
-	atomic_uint reads;
-	atomic_bool over;
-};
-
-static void *juggle(void *arg)
-{
-	struct juggler *j = arg;
-	unsigned int generation, reads;
-
-	for (generation = 1; generation <= NR_JUGGLES; generation++) {
-		madvise(j->mem, page_size, MADV_DONTNEED);
-		__atomic_store_n(j->mem, generation, __ATOMIC_SEQ_CST);
-		atomic_store(&j->generation, generation);
-		/* The first of two may have begun before that. */
-		reads = atomic_load(&j->reads);
-		if (!eventually(atomic_load(&j->reads) - reads >= 2))
-			break;
-	}
-	atomic_store(&j->over, true);
-	return NULL;
-}
-
 TEST_F(sample, is_never_behind)
 {
-	struct juggler juggler = { .mem = self->mem };
+	struct generations generations = {
+		.mem = self->mem,
+		.rounds = NR_ROUNDS,
+	};
 	unsigned int seen = 0, stale = 0;
 	uint32_t oldest, word;
 	pthread_t thread;
 	int error;
 
 	ASSERT_EQ(set_range(self->fd, self->mem, self->length), 0);
-	ASSERT_EQ(pthread_create(&thread, NULL, juggle, &juggler), 0);
-	while (!atomic_load(&juggler.over)) {
-		oldest = atomic_load(&juggler.generation);
+	ASSERT_EQ(pthread_create(&thread, NULL, generations_run, &generations), 0);
+	while (!atomic_load(&generations.over)) {
+		oldest = atomic_load(&generations.generation);
 		error = get(self->fd, 0, &word);
 		/* Too many collisions in a row. */
 		if (error == EAGAIN)
@@ -292,12 +269,12 @@ TEST_F(sample, is_never_behind)
 			seen++;
 			stale += word < oldest;
 		}
-		atomic_fetch_add(&juggler.reads, 1);
+		atomic_fetch_add(&generations.reads, 1);
 	}
 	pthread_join(thread, NULL);
 	EXPECT_EQ(stale, 0);
-	EXPECT_EQ(juggler.generation, NR_JUGGLES);
-	EXPECT_GE(seen, NR_JUGGLES);
+	EXPECT_EQ(generations.generation, NR_ROUNDS);
+	EXPECT_GE(seen, NR_ROUNDS);
 }
 
 /* The device outlives the process whose memory it shows. */

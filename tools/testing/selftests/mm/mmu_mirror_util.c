@@ -344,6 +344,24 @@ void swap_off(void)
 	zram = -1;
 }
 
+void *generations_run(void *arg)
+{
+	struct generations *g = arg;
+	unsigned int generation, reads;
+
+	for (generation = 1; generation <= g->rounds; generation++) {
+		madvise(g->mem, page_size, MADV_DONTNEED);
+		__atomic_store_n(g->mem, generation, __ATOMIC_SEQ_CST);
+		atomic_store(&g->generation, generation);
+		/* The first of two may have begun before that. */
+		reads = atomic_load(&g->reads);
+		if (!eventually(atomic_load(&g->reads) - reads >= 2))
+			break;
+	}
+	atomic_store(&g->over, true);
+	return NULL;
+}
+
 const char *swap_on(unsigned int mib)
 {
 	char path[64], size[16];

@@ -7,6 +7,7 @@
 #define _MMU_MIRROR_UTIL_H
 
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -95,6 +96,21 @@ bool fail_nth_off(void);
  */
 #define KSM_DIR		"/sys/kernel/mm/ksm/"
 const char *ksm_on(void);
+
+/*
+ * A thread that replaces the page at @mem again and again: there is a generation
+ * in its first word, or 0 between the old page and the new one; never an older.
+ * Each waits for two @reads.
+ */
+struct generations {
+	uint32_t *mem;
+	unsigned int rounds;
+	atomic_uint generation;
+	atomic_uint reads;
+	atomic_bool over;
+};
+
+void *generations_run(void *arg);
 
 /* Swap on a zram of our own. Why there is none, or NULL. */
 const char *swap_on(unsigned int mib);
