@@ -106,8 +106,9 @@ fi
 
 # our_objects: what the configuration has of our files, and vhost.
 our_objects() {
-	echo mm/mmu_range_mirror.o mm/mmu_mirror_window.o mm/mmu_mirror_tlb.o \
-		mm/mmu_mirror_extents.o \
+	echo mm/mmu_range_mirror.o mm/mmu_mirror_window.o mm/mmu_mirror_cache.o \
+		mm/mmu_mirror_tlb.o mm/mmu_mirror_extents.o \
+		mm/tests/mmu_mirror_cache_kunit.o \
 		mm/tests/mmu_range_mirror_kunit.o \
 		mm/tests/mmu_mirror_tlb_kunit.o \
 		lib/test_mmu_range_mirror.o drivers/vhost/

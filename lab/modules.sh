@@ -88,6 +88,7 @@ config() {
 	echo "CONFIG_MMU_RANGE_MIRROR=m"
 	echo "CONFIG_MMU_MIRROR_TLB=m"
 	echo "CONFIG_MMU_MIRROR_WINDOW=m"
+	echo "CONFIG_MMU_MIRROR_CACHE=m"
 	echo "CONFIG_MMU_MIRROR_EXTENTS=m"
 	echo "CONFIG_MMU_RANGE_MIRROR_DEBUGFS=y"
 	[ -z "$base" ] || echo "CONFIG_VHOST_RING_MIRROR=y"
@@ -113,10 +114,12 @@ subdir-ccflags-y += $(config | sed 's/^/-D/; s/=m$/_MODULE=1/; s/=y$/=1/' |
 obj-m := mm/ lib/ samples/mmu_range_mirror/ ${base:+drivers/vhost/}
 END
 put "$out/mm/Kbuild" <<'END'
-obj-$(CONFIG_MMU_MIRROR_EXTENTS) := mmu_mirror_extents.o
+obj-$(CONFIG_MMU_MIRROR_CACHE) := mmu_mirror_cache.o
+obj-$(CONFIG_MMU_MIRROR_EXTENTS) += mmu_mirror_extents.o
 obj-$(CONFIG_MMU_MIRROR_TLB) += mmu_mirror_tlb.o
 obj-$(CONFIG_MMU_MIRROR_WINDOW) += mmu_mirror_window.o
 obj-$(CONFIG_MMU_RANGE_MIRROR) += mmu_range_mirror.o
+obj-$(CONFIG_MMU_RANGE_MIRROR_KUNIT_TEST) += tests/mmu_mirror_cache_kunit.o
 obj-$(CONFIG_MMU_RANGE_MIRROR_KUNIT_TEST) += tests/mmu_range_mirror_kunit.o
 obj-$(CONFIG_MMU_RANGE_MIRROR_KUNIT_TEST) += tests/mmu_mirror_tlb_kunit.o
 obj-$(CONFIG_GUP_TEST) += gup_test.o

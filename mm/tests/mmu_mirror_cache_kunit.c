@@ -1,0 +1,564 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit tests of mm/mmu_mirror_cache.c: what is found, what makes way for what,
+ * and what is waited for. What windows do is tested beside them.
+ */
+#include <linux/ktime.h>
+#include <linux/mmu_mirror_cache.h>
+#include <linux/mmu_range_mirror_inject.h>
+#include <linux/pagemap.h>
+
+#include "mmu_mirror_kunit.h"
+
+#define CHUNK		MMU_MIRROR_CACHE_CHUNK
+/* One set of four windows for reading, and one for writing. */
+#define CHUNKS		8
+/* How long a reader stays inside to see whether it is waited for. */
+#define HOLD_NS		(100 * NSEC_PER_MSEC)
+/* Long enough for windows of a set to be old, but not for what was refused. */
+#define AGE		(HZ / 2)
+
+struct cache_test {
+	unsigned long addr;
+	struct mmu_mirror_cache *cache;
+};
+
+/* The first byte of a chunk of the test's memory, in which is its number. */
+static unsigned long chunk_at(struct cache_test *t, int chunk)
+{
+	return t->addr + chunk * CHUNK;
+}
+
+static void touch(struct kunit *test, unsigned long addr, int value)
+{
+	KUNIT_ASSERT_EQ(test, 0, put_user(value, (int __user *)addr));
+}
+
+/* Chunks of memory with something in the first page of each, and a cache. */
+static void setup(struct kunit *test, struct cache_test *t, int chunks)
+{
+	unsigned long addr;
+	int i;
+
+	addr = kunit_vm_mmap(test, NULL, 0, (chunks + 1) * CHUNK,
+			     PROT_READ | PROT_WRITE,
+			     MAP_ANONYMOUS | MAP_PRIVATE | MAP_NORESERVE, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)addr));
+	t->addr = round_up(addr, CHUNK);
+	for (i = 0; i < chunks; i++)
+		touch(test, chunk_at(t, i), i + 1);
+	t->cache = mmu_mirror_cache_open(current->mm, CHUNKS);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(t->cache));
+	KUNIT_ASSERT_EQ(test, 1, t->cache->mask);
+}
+
+/* Have the mm's queue do what it has to, and what that queues. */
+static void settle(void)
+{
+	mmu_mirror_queue_barrier();
+	mmu_mirror_queue_barrier();
+}
+
+static void teardown(struct kunit *test, struct cache_test *t)
+{
+	mmu_mirror_cache_close(t->cache);
+	settle();
+}
+
+/* What is at @addr, or 0 if the cache has no pointer. */
+static int look(struct cache_test *t, unsigned long addr, bool write)
+{
+	int value = 0, *p;
+
+	mmu_mirror_enter_cpu(t->cache->cpu);
+	p = mmu_mirror_cache_ptr(t->cache, addr, sizeof(*p), write);
+	if (p)
+		value = READ_ONCE(*p);
+	mmu_mirror_exit_cpu(t->cache->cpu);
+	return value;
+}
+
+/* The same, after misses have been dealt with. */
+static int look_again(struct cache_test *t, unsigned long addr, bool write)
+{
+	int tries = 200, value;
+
+	while (!(value = look(t, addr, write)) && --tries) {
+		settle();
+		schedule_timeout_uninterruptible(1);
+	}
+	return value;
+}
+
+static struct mmu_mirror_cache_stats stats_of(struct cache_test *t)
+{
+	struct mmu_mirror_cache_stats stats;
+
+	mmu_mirror_cache_stats(t->cache, &stats);
+	return stats;
+}
+
+static struct folio *folio_at(struct kunit *test, unsigned long addr)
+{
+	struct page *page;
+
+	KUNIT_ASSERT_EQ(test, 1, get_user_pages_fast(addr, 1, 0, &page));
+	put_page(page);
+	return page_folio(page);
+}
+
+static void cache_open_refuses(struct kunit *test)
+{
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			PTR_ERR_OR_ZERO(mmu_mirror_cache_open(current->mm, 0)));
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			PTR_ERR_OR_ZERO(mmu_mirror_cache_open(current->mm, 32769)));
+	mmu_mirror_cache_close(NULL);
+}
+
+static void cache_finds(struct kunit *test)
+{
+	struct cache_test t;
+	int i;
+
+	setup(test, &t, 3);
+	KUNIT_EXPECT_EQ(test, 0, look(&t, chunk_at(&t, 0), false));
+	for (i = 0; i < 3; i++)
+		KUNIT_EXPECT_EQ(test, i + 1, look_again(&t, chunk_at(&t, i), false));
+	/* A page that nobody has touched; and one byte too far. */
+	KUNIT_EXPECT_EQ(test, 0, look(&t, chunk_at(&t, 1) + PAGE_SIZE, false));
+	KUNIT_EXPECT_EQ(test, 0, look(&t, chunk_at(&t, 1) + PAGE_SIZE - 3, false));
+	KUNIT_EXPECT_EQ(test, 3, stats_of(&t).chunks);
+	KUNIT_EXPECT_EQ(test, 3, stats_of(&t).mapped);
+	KUNIT_EXPECT_EQ(test, 3, stats_of(&t).opened);
+	KUNIT_EXPECT_EQ(test, 0, stats_of(&t).evicted);
+	teardown(test, &t);
+}
+
+/* Chunks whose numbers differ only in what no tag has. */
+static void cache_tells_chunks_apart(struct kunit *test)
+{
+	struct mmu_mirror_window *window;
+	struct cache_test t;
+
+	setup(test, &t, 2);
+	KUNIT_ASSERT_EQ(test, 1, look_again(&t, chunk_at(&t, 0), false));
+	t.cache->set[0].tag[0] = chunk_at(&t, 1) / CHUNK;
+	KUNIT_EXPECT_EQ(test, 0, look(&t, chunk_at(&t, 1), false));
+	window = t.cache->set[0].window[0];
+	KUNIT_EXPECT_EQ(test, chunk_at(&t, 0), window->uaddr);
+	teardown(test, &t);
+}
+
+/* Only what is looked up for writing is dirtied, or need be writable. */
+static void cache_writes(struct kunit *test)
+{
+	struct folio *folio;
+	struct cache_test t;
+	int value = 7, got;
+
+	setup(test, &t, 1);
+	folio = folio_at(test, t.addr);
+	folio_clear_dirty(folio);
+	KUNIT_EXPECT_EQ(test, 1, look_again(&t, t.addr, false));
+	KUNIT_EXPECT_FALSE(test, folio_test_dirty(folio));
+	KUNIT_EXPECT_EQ(test, 1, look_again(&t, t.addr, true));
+	KUNIT_EXPECT_TRUE(test, folio_test_dirty(folio));
+	KUNIT_EXPECT_EQ(test, sizeof(value),
+			mmu_mirror_cache_write(t.cache, t.addr, &value, sizeof(value)));
+	KUNIT_EXPECT_EQ(test, 0, get_user(got, (int __user *)t.addr));
+	KUNIT_EXPECT_EQ(test, 7, got);
+	KUNIT_EXPECT_EQ(test, 7, look(&t, t.addr, false));
+	teardown(test, &t);
+}
+
+/* The zero page is there for reading, and for nobody to write. */
+static void cache_respects_protection(struct kunit *test)
+{
+	unsigned long addr;
+	struct cache_test t;
+	int value = 9, got;
+
+	setup(test, &t, 1);
+	addr = t.addr + PAGE_SIZE;
+	KUNIT_ASSERT_EQ(test, 0, get_user(got, (int __user *)addr));
+	KUNIT_ASSERT_EQ(test, 1, look_again(&t, t.addr, true));
+	settle();
+	KUNIT_EXPECT_EQ(test, 0,
+			mmu_mirror_cache_write(t.cache, addr, &value, sizeof(value)));
+	KUNIT_EXPECT_EQ(test, 0, get_user(got, (int __user *)addr));
+	KUNIT_EXPECT_EQ(test, 0, got);
+	teardown(test, &t);
+}
+
+static void cache_copies_across(struct kunit *test)
+{
+	unsigned long edge;
+	struct cache_test t;
+	char buf[64] = {};
+	size_t got = 0;
+	int tries;
+
+	setup(test, &t, 2);
+	edge = chunk_at(&t, 1);
+	touch(test, edge - sizeof(int), 0x01010101);
+	touch(test, edge, 0x02020202);
+	for (tries = 0; got != 8 && tries < 200; tries++) {
+		got = mmu_mirror_cache_read(t.cache, buf, edge - 4, 8);
+		KUNIT_EXPECT_TRUE(test, got == 0 || got == 4 || got == 8);
+		settle();
+		schedule_timeout_uninterruptible(1);
+	}
+	KUNIT_EXPECT_EQ(test, 8, got);
+	KUNIT_EXPECT_MEMEQ(test, buf, "\1\1\1\1\2\2\2\2", 8);
+	/* As far as there is anything. */
+	KUNIT_EXPECT_EQ(test, 60,
+			mmu_mirror_cache_read(t.cache, buf, edge + PAGE_SIZE - 60, 64));
+	teardown(test, &t);
+}
+
+static void cache_is_bounded(struct kunit *test)
+{
+	struct cache_test t;
+	int i;
+
+	setup(test, &t, 12);
+	for (i = 0; i < 120; i++) {
+		look(&t, chunk_at(&t, i % 12), false);
+		/* So that whatever was refused may come in. */
+		t.cache->set[0].aged = (u32)jiffies - AGE;
+		settle();
+		KUNIT_EXPECT_LE(test, stats_of(&t).chunks, CHUNKS / 2);
+		schedule_timeout_uninterruptible(1);
+	}
+	KUNIT_EXPECT_EQ(test, CHUNKS / 2, stats_of(&t).chunks);
+	teardown(test, &t);
+}
+
+/* Fill the set for reading with the first chunks. */
+static void fill_set(struct kunit *test, struct cache_test *t)
+{
+	int i;
+
+	for (i = 0; i < MMU_MIRROR_CACHE_WAYS; i++)
+		KUNIT_ASSERT_EQ(test, i + 1, look_again(t, chunk_at(t, i), false));
+}
+
+/* A reader misses a chunk, after which the first few are old, or not. */
+static void miss(struct kunit *test, struct cache_test *t, int chunk, int used)
+{
+	int i;
+
+	for (i = 0; i < used; i++)
+		KUNIT_EXPECT_EQ(test, i + 1, look(t, chunk_at(t, i), false));
+	t->cache->set[0].aged = (u32)jiffies - AGE;
+	t->cache->rest = jiffies;
+	KUNIT_EXPECT_EQ(test, 0, look(t, chunk_at(t, chunk), false));
+	settle();
+}
+
+/* What is used once does not displace what is used always. */
+static void cache_keeps_what_is_used(struct kunit *test)
+{
+	struct cache_test t;
+	int i;
+
+	setup(test, &t, 12);
+	fill_set(test, &t);
+	for (i = 0; i < 24; i++)
+		miss(test, &t, 4 + i / 3, MMU_MIRROR_CACHE_WAYS);
+	KUNIT_EXPECT_EQ(test, 0, stats_of(&t).evicted);
+	fill_set(test, &t);
+	KUNIT_EXPECT_EQ(test, MMU_MIRROR_CACHE_WAYS, stats_of(&t).opened);
+	teardown(test, &t);
+}
+
+/* What nobody uses makes way for what comes again, but not for what came once. */
+static void cache_takes_what_comes_again(struct kunit *test)
+{
+	struct cache_test t;
+
+	setup(test, &t, 7);
+	fill_set(test, &t);
+	miss(test, &t, 4, 3);
+	KUNIT_EXPECT_EQ(test, 0, stats_of(&t).evicted);
+	/* Not this one's turn. */
+	miss(test, &t, 5, 3);
+	KUNIT_EXPECT_EQ(test, 0, stats_of(&t).evicted);
+	miss(test, &t, 4, 3);
+	KUNIT_EXPECT_EQ(test, 1, stats_of(&t).evicted);
+	KUNIT_EXPECT_EQ(test, 5, look_again(&t, chunk_at(&t, 4), false));
+	KUNIT_EXPECT_EQ(test, 3, look(&t, chunk_at(&t, 2), false));
+	KUNIT_EXPECT_EQ(test, 0, look(&t, chunk_at(&t, 3), false));
+	teardown(test, &t);
+}
+
+/* However much is missed, windows are opened at a rate. */
+static void cache_rests(struct kunit *test)
+{
+	struct mmu_mirror_cache_set *set;
+	unsigned long began, took;
+	struct cache_test t;
+	int i;
+
+	setup(test, &t, 12);
+	set = &t.cache->set[0];
+	began = jiffies;
+	for (i = 0; i < 1000; i++) {
+		/* As if it had been refused, and nobody used the others. */
+		set->ghost = chunk_at(&t, i % 12) / CHUNK;
+		set->aged = (u32)jiffies - AGE;
+		memset(set->young, 0, sizeof(set->young));
+		look(&t, chunk_at(&t, i % 12), false);
+		settle();
+	}
+	took = jiffies - began;
+	KUNIT_EXPECT_GE(test, stats_of(&t).opened, CHUNKS / 2);
+	KUNIT_EXPECT_LE_MSG(test, stats_of(&t).opened, took + CHUNKS / 2 + 1,
+			    "in %lu jiffies", took);
+	teardown(test, &t);
+}
+
+static void cache_invalidate_drops(struct kunit *test)
+{
+	struct mmu_mirror_cache_stats stats;
+	struct cache_test t;
+
+	setup(test, &t, 2);
+	KUNIT_ASSERT_EQ(test, 1, look_again(&t, chunk_at(&t, 0), false));
+	KUNIT_ASSERT_EQ(test, 2, look_again(&t, chunk_at(&t, 1), false));
+	vm_munmap(t.addr, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, 0, look(&t, chunk_at(&t, 0), false));
+	KUNIT_EXPECT_EQ(test, MMU_MIRROR_INVALIDATED,
+			mmu_mirror_cache_absence(t.cache, chunk_at(&t, 0), false));
+	KUNIT_EXPECT_EQ(test, 2, look(&t, chunk_at(&t, 1), false));
+	KUNIT_EXPECT_EQ(test, t.addr,
+			vm_mmap(NULL, t.addr, PAGE_SIZE, PROT_READ | PROT_WRITE,
+				MAP_ANONYMOUS | MAP_PRIVATE | MAP_FIXED, 0));
+	touch(test, t.addr, 5);
+	KUNIT_EXPECT_EQ(test, 5, look_again(&t, t.addr, false));
+	stats = stats_of(&t);
+	KUNIT_EXPECT_EQ(test, 1, stats.drops[MMU_NOTIFY_UNMAP]);
+	KUNIT_EXPECT_EQ(test, 2, stats.opened);
+	teardown(test, &t);
+}
+
+static void cache_forgets(struct kunit *test)
+{
+	struct cache_test t;
+
+	setup(test, &t, 1);
+	KUNIT_EXPECT_EQ(test, MMU_MIRROR_UNFILLED,
+			mmu_mirror_cache_absence(t.cache, t.addr, false));
+	KUNIT_ASSERT_EQ(test, 1, look_again(&t, t.addr, false));
+	mmu_mirror_cache_forget(t.cache, t.addr + 4, false);
+	KUNIT_EXPECT_EQ(test, 0, look(&t, t.addr, false));
+	KUNIT_EXPECT_EQ(test, MMU_MIRROR_FORGOTTEN,
+			mmu_mirror_cache_absence(t.cache, t.addr, false));
+	/* One that has no window. */
+	mmu_mirror_cache_forget(t.cache, t.addr + CHUNK, false);
+	teardown(test, &t);
+}
+
+/* A reader that is inside, and looks whether a close has ended meanwhile. */
+struct inside {
+	struct cache_test *t;
+	struct completion found;
+	bool saw_end;
+};
+
+static atomic_t closed;
+
+static void count_closed(enum mmu_range_mirror_point point,
+			 struct mmu_range_mirror *mirror)
+{
+	if (point == MMU_RANGE_MIRROR_CLOSED)
+		atomic_inc(&closed);
+}
+
+static void run_inside(struct actor *actor)
+{
+	struct inside *inside = actor->arg;
+	struct cache_test *t = inside->t;
+	u64 end = ktime_get_ns() + HOLD_NS;
+
+	mmu_mirror_enter_cpu(t->cache->cpu);
+	actor->ret = !mmu_mirror_cache_ptr(t->cache, chunk_at(t, 3), 4, false);
+	complete_all(&inside->found);
+	while (ktime_get_ns() < end) {
+		if (atomic_read(&closed))
+			inside->saw_end = true;
+	}
+	mmu_mirror_exit_cpu(t->cache->cpu);
+}
+
+/* A window that makes way is closed after its readers are out. */
+static void cache_evicts_after_readers(struct kunit *test)
+{
+	struct cache_test t;
+	struct inside inside = { .t = &t };
+	struct actor eye = { .run = run_inside, .arg = &inside };
+
+	if (!cpu_online(1))
+		kunit_skip(test, "needs a second CPU for the reader");
+	KUNIT_ASSERT_EQ(test, 0, set_cpus_allowed_ptr(current, cpumask_of(0)));
+	setup(test, &t, 7);
+	fill_set(test, &t);
+	miss(test, &t, 4, 3);
+	KUNIT_ASSERT_EQ(test, 0, stats_of(&t).evicted);
+	/* It will have been looked up, but that was before it is old. */
+	init_completion(&inside.found);
+	atomic_set(&closed, 0);
+	mmu_range_mirror_set_injection(count_closed);
+	actor_start(test, &eye, 1);
+	KUNIT_ASSERT_NE(test, 0,
+			wait_for_completion_timeout(&inside.found, 20 * HZ));
+	t.cache->set[0].young[3] = 0;
+	miss(test, &t, 4, 3);
+	actor_join(test, &eye);
+	settle();
+	KUNIT_EXPECT_EQ(test, 0, eye.ret);
+	KUNIT_EXPECT_EQ(test, 1, stats_of(&t).evicted);
+	KUNIT_EXPECT_EQ(test, 1, atomic_read(&closed));
+	KUNIT_EXPECT_FALSE(test, inside.saw_end);
+	mmu_range_mirror_set_injection(NULL);
+	teardown(test, &t);
+}
+
+static void run_close(struct actor *actor)
+{
+	mmu_mirror_cache_close(actor->arg);
+}
+
+/* A close does not wait for a window that is being opened; nobody gets that. */
+static void cache_close_while_opening(struct kunit *test)
+{
+	struct cache_test t;
+	struct actor closer = { .run = run_close };
+	struct mmu_mirror_domain *domain;
+
+	setup(test, &t, 1);
+	closer.arg = t.cache;
+	domain = t.cache->domain;
+	/* It is freed before this test looks at it for the last time. */
+	refcount_inc(&domain->users);
+	mmap_write_lock(current->mm);
+	look(&t, t.addr, false);
+	schedule_timeout_uninterruptible(HZ / 20);
+	KUNIT_EXPECT_TRUE(test, work_busy(&t.cache->open));
+	actor_start(test, &closer, -1);
+	KUNIT_EXPECT_NE(test, 0,
+			wait_for_completion_timeout(&closer.done, 20 * HZ));
+	KUNIT_EXPECT_EQ(test, 0, atomic_read(&domain->nr_windows));
+	mmap_write_unlock(current->mm);
+	actor_join(test, &closer);
+	settle();
+	KUNIT_EXPECT_EQ(test, 0, atomic_read(&domain->nr_windows));
+	KUNIT_EXPECT_EQ(test, 1, refcount_read(&domain->users));
+	mmu_mirror_domain_destroy(domain);
+}
+
+/* A late reader finds a closed cache empty, and asks it for nothing. */
+static void cache_late_reader(struct kunit *test)
+{
+	struct cache_test t;
+
+	setup(test, &t, 2);
+	KUNIT_ASSERT_EQ(test, 1, look_again(&t, t.addr, false));
+	t.cache->rest = jiffies;
+	rcu_read_lock();
+	mmu_mirror_cache_close(t.cache);
+	KUNIT_EXPECT_EQ(test, 0, look(&t, chunk_at(&t, 0), false));
+	KUNIT_EXPECT_EQ(test, 0, look(&t, chunk_at(&t, 1), false));
+	KUNIT_EXPECT_FALSE(test, work_busy(&t.cache->open));
+	rcu_read_unlock();
+	settle();
+}
+
+struct owner {
+	struct mmu_mirror_cache *cache;
+	unsigned long addr;
+};
+
+static void run_owner(struct actor *actor)
+{
+	struct owner *owner = actor->arg;
+	struct mm_struct *mm = new_mm();
+	struct cache_test t;
+
+	actor->ret = -ENOMEM;
+	if (!mm)
+		return;
+	kthread_use_mm(mm);
+	owner->addr = vm_mmap(NULL, 0, CHUNK, PROT_READ | PROT_WRITE,
+			      MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	owner->cache = mmu_mirror_cache_open(mm, CHUNKS);
+	if (!IS_ERR(owner->cache) &&
+	    !put_user(1, (int __user *)owner->addr)) {
+		t.cache = owner->cache;
+		actor->ret = look_again(&t, owner->addr, false) != 1;
+	}
+	kthread_unuse_mm(mm);
+	mmput(mm);
+}
+
+/* The process may go before the cache does. */
+static void cache_outlives_its_owner(struct kunit *test)
+{
+	struct owner owner;
+	struct actor actor = { .run = run_owner, .arg = &owner };
+	struct cache_test t;
+	int tries = MANY;
+
+	actor_start(test, &actor, -1);
+	actor_join(test, &actor);
+	KUNIT_ASSERT_EQ(test, 0, actor.ret);
+	t.cache = owner.cache;
+	/* The last reference on the mm is put asynchronously. */
+	while (look(&t, owner.addr, false) && tries--)
+		schedule_timeout_uninterruptible(1);
+	settle();
+	KUNIT_EXPECT_EQ(test, 0, look(&t, owner.addr, false));
+	t.cache->rest = jiffies;
+	KUNIT_EXPECT_EQ(test, 0, look(&t, owner.addr + 16 * CHUNK, false));
+	settle();
+	KUNIT_EXPECT_EQ(test, 1, stats_of(&t).opened);
+	KUNIT_EXPECT_EQ(test, 0, stats_of(&t).mapped);
+	teardown(test, &t);
+}
+
+static void cache_test_exit(struct kunit *test)
+{
+	mmu_range_mirror_set_injection(NULL);
+}
+
+static struct kunit_case cache_cases[] = {
+	KUNIT_CASE(cache_open_refuses),
+	KUNIT_CASE(cache_finds),
+	KUNIT_CASE(cache_tells_chunks_apart),
+	KUNIT_CASE(cache_writes),
+	KUNIT_CASE(cache_respects_protection),
+	KUNIT_CASE(cache_copies_across),
+	KUNIT_CASE(cache_is_bounded),
+	KUNIT_CASE(cache_keeps_what_is_used),
+	KUNIT_CASE(cache_takes_what_comes_again),
+	KUNIT_CASE(cache_rests),
+	KUNIT_CASE(cache_invalidate_drops),
+	KUNIT_CASE(cache_forgets),
+	KUNIT_CASE(cache_evicts_after_readers),
+	KUNIT_CASE(cache_close_while_opening),
+	KUNIT_CASE(cache_late_reader),
+	KUNIT_CASE(cache_outlives_its_owner),
+	{}
+};
+
+static struct kunit_suite cache_suite = {
+	.name = "mmu_mirror_cache",
+	.exit = cache_test_exit,
+	.test_cases = cache_cases,
+};
+
+kunit_test_suite(cache_suite);
+
+MODULE_DESCRIPTION("KUnit tests of caches of pointers to user memory");
+MODULE_LICENSE("GPL");
