@@ -20,6 +20,7 @@
 #include <linux/list.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
+#include <linux/mmu_mirror_cache.h>
 #include <linux/mmu_mirror_window.h>
 #include <linux/mmu_range_mirror_inject.h>
 #include <linux/module.h>
@@ -40,6 +41,8 @@
 #define TEST_MAX_LENGTH		SZ_1G
 #define TEST_FILL_TIMEOUT_NS	(5ULL * NSEC_PER_SEC)
 #define TEST_MAX_STOPS		1024
+/* 32 chunks for reading, and for writing. */
+#define TEST_CHUNKS		64
 
 static_assert(TEST_MIRROR_NR_EVENTS == MMU_MIRROR_NR_EVENTS);
 static_assert((int)TEST_MIRROR_MIGRATE == (int)MMU_NOTIFY_MIGRATE);
@@ -67,6 +70,9 @@ static_assert((int)TEST_MIRROR_OR_READ == (int)MMU_MIRROR_OR_READ);
  * @uses_wait: for those who wait for one to end
  * @domain: of the window
  * @window: the window
+ * @cache: the cache
+ * @start: the range of the cache that is used
+ * @end: where that ends
  * @rcu: for freeing after the last section
  *
  * All that changes is under the mirror's lock.
@@ -91,6 +97,9 @@ struct test_mirror {
 
 	struct mmu_mirror_domain *domain;
 	struct mmu_mirror_window *window;
+	struct mmu_mirror_cache *cache;
+	unsigned long start;
+	unsigned long end;
 	struct rcu_head rcu;
 };
 
@@ -143,6 +152,16 @@ static struct test_mirror *test_file_mirror(struct test_file *tf)
 static bool test_is_window(struct test_mirror *tm)
 {
 	return tm->kind == TEST_MIRROR_WINDOW;
+}
+
+static bool test_is_cache(struct test_mirror *tm)
+{
+	return tm->kind == TEST_MIRROR_CACHE;
+}
+
+static bool test_is_table(struct test_mirror *tm)
+{
+	return !test_is_window(tm) && !test_is_cache(tm);
 }
 
 static unsigned long test_index(struct test_mirror *tm, unsigned long addr)
@@ -274,11 +293,35 @@ static int test_open_window(struct test_mirror *tm,
 	return 0;
 }
 
+static int test_open_cache(struct test_mirror *tm,
+			   const struct test_mirror_open *arg)
+{
+	struct mmu_mirror_cache *cache;
+	unsigned long end;
+
+	if (check_add_overflow((unsigned long)arg->start,
+			       (unsigned long)arg->length, &end))
+		return -EOVERFLOW;
+	if (!arg->length || end > current->mm->task_size)
+		return -EINVAL;
+	if (arg->length > TEST_CHUNKS / 4 * MMU_MIRROR_CACHE_CHUNK)
+		return -E2BIG;
+	cache = mmu_mirror_cache_open(current->mm, TEST_CHUNKS);
+	if (IS_ERR(cache))
+		return PTR_ERR(cache);
+	tm->cache = cache;
+	tm->start = arg->start;
+	tm->end = end;
+	return 0;
+}
+
 static void test_close(struct test_mirror *tm)
 {
 	if (!tm)
 		return;
-	if (tm->window) {
+	if (tm->cache) {
+		mmu_mirror_cache_close(tm->cache);
+	} else if (tm->window) {
 		mmu_mirror_window_close(tm->window);
 		mmu_mirror_domain_destroy(tm->domain);
 	} else {
@@ -304,6 +347,8 @@ static struct test_mirror *test_create(const struct test_mirror_open *arg)
 	init_waitqueue_head(&tm->uses_wait);
 	if (test_is_window(tm))
 		ret = test_open_window(tm, arg);
+	else if (test_is_cache(tm))
+		ret = test_open_cache(tm, arg);
 	else
 		ret = test_open_table(tm, arg);
 	if (ret) {
@@ -346,7 +391,7 @@ static long test_ioctl_open(struct test_file *tf, void __user *uarg)
 		goto unlock;
 	}
 	rcu_assign_pointer(tf->tm, tm);
-	WRITE_ONCE(tf->watched, test_core(tm));
+	WRITE_ONCE(tf->watched, test_is_cache(tm) ? NULL : test_core(tm));
 unlock:
 	up_write(&tf->sem);
 	return ret;
@@ -380,7 +425,7 @@ static long test_ioctl_populate(struct test_mirror *tm, void __user *uarg)
 	if (arg.reserved || !PAGE_ALIGNED(arg.length) ||
 	    !test_representable(arg.start, arg.length))
 		return -EINVAL;
-	if (test_is_window(tm))
+	if (!test_is_table(tm))
 		return -EOPNOTSUPP;
 	return mmu_range_mirror_populate(&tm->mirror, arg.start,
 					 arg.length >> PAGE_SHIFT,
@@ -446,7 +491,7 @@ static long test_ioctl_lookup(struct test_mirror *tm, void __user *uarg)
 	if (arg.reserved || !PAGE_ALIGNED(arg.length) ||
 	    !test_representable(arg.start, arg.length))
 		return -EINVAL;
-	if (test_is_window(tm))
+	if (!test_is_table(tm))
 		return -EOPNOTSUPP;
 	lookup.span.start = arg.start;
 	lookup.span.npages = arg.length >> PAGE_SHIFT;
@@ -476,9 +521,16 @@ static long test_ioctl_lookup(struct test_mirror *tm, void __user *uarg)
 
 static bool test_in_range(struct test_mirror *tm, u64 addr, u64 size)
 {
-	u64 start = tm->window ? tm->window->uaddr : tm->mirror.start;
-	u64 end = tm->window ? start + tm->window->size : tm->mirror.end;
+	u64 start = tm->mirror.start;
+	u64 end = tm->mirror.end;
 
+	if (tm->window) {
+		start = tm->window->uaddr;
+		end = start + tm->window->size;
+	} else if (tm->cache) {
+		start = tm->start;
+		end = tm->end;
+	}
 	return addr >= start && addr < end && size <= end - addr;
 }
 
@@ -505,6 +557,26 @@ static int test_access_window(struct test_mirror *tm, unsigned long addr,
 	return kaddr ? 0 : -ENOENT;
 }
 
+static int test_access_cache(struct test_mirror *tm, unsigned long addr,
+			     void *buf, size_t size, bool write)
+{
+	void *kaddr;
+
+	if (write)
+		return mmu_mirror_cache_write(tm->cache, addr, buf, size) < size ?
+		       -ENOENT : 0;
+	if (!tm->writable)
+		return mmu_mirror_cache_read(tm->cache, buf, addr, size) < size ?
+		       -ENOENT : 0;
+	/* The windows that are written through may be read as well. */
+	mmu_mirror_enter(tm->cache->domain);
+	kaddr = mmu_mirror_cache_ptr(tm->cache, addr, size, true);
+	if (kaddr)
+		test_copy(kaddr, buf, size, false);
+	mmu_mirror_exit(tm->cache->domain);
+	return kaddr ? 0 : -ENOENT;
+}
+
 static int test_access_table(struct test_mirror *tm, unsigned long addr,
 			     void *buf, size_t size, bool write)
 {
@@ -527,6 +599,8 @@ static int test_access(struct test_mirror *tm, unsigned long addr, void *buf,
 {
 	if (test_is_window(tm))
 		return test_access_window(tm, addr, buf, size, write);
+	if (test_is_cache(tm))
+		return test_access_cache(tm, addr, buf, size, write);
 	return test_access_table(tm, addr, buf, size, write);
 }
 
@@ -682,7 +756,8 @@ static long test_hold_use(struct test_holder *holder)
 static bool test_hold_ok(struct test_holder *holder)
 {
 	return test_in_range(holder->tm, holder->arg->addr, sizeof(u64)) &&
-	       (test_is_window(holder->tm) || !holder->arg->flags);
+	       (test_is_window(holder->tm) || !holder->arg->flags) &&
+	       !test_is_cache(holder->tm);
 }
 
 /* Return 1 if it was no window. */
@@ -755,15 +830,10 @@ static long test_ioctl_prefetch(struct test_mirror *tm)
 }
 
 /* A fill that is under way may have passed what the caller has just made. */
-static long test_ioctl_fill(struct test_mirror *tm)
+static long test_fill(struct mmu_mirror_window *window, u64 end)
 {
-	u64 end = ktime_get_ns() + TEST_FILL_TIMEOUT_NS;
-	struct mmu_mirror_window *window = tm->window;
-	unsigned long before;
+	unsigned long before = READ_ONCE(window->fills);
 
-	if (!test_is_window(tm))
-		return -EOPNOTSUPP;
-	before = READ_ONCE(window->fills);
 	if (work_busy(&window->fill))
 		before++;
 	for (;;) {
@@ -780,6 +850,55 @@ static long test_ioctl_fill(struct test_mirror *tm)
 			mmu_mirror_window_prefetch(window);
 		usleep_range(50, 200);
 	}
+}
+
+/* A chunk has a window once it has been missed; nothing makes it go here. */
+static struct mmu_mirror_window *test_chunk_window(struct test_mirror *tm,
+						   unsigned long addr)
+{
+	struct mmu_mirror_window *window;
+
+	mmu_mirror_enter(tm->cache->domain);
+	window = mmu_mirror_cache_find(tm->cache, addr, tm->writable);
+	if (!window)
+		mmu_mirror_cache_miss(tm->cache, addr, tm->writable);
+	mmu_mirror_exit(tm->cache->domain);
+	return window;
+}
+
+static long test_fill_cache(struct test_mirror *tm, u64 end)
+{
+	unsigned long addr = round_down(tm->start, MMU_MIRROR_CACHE_CHUNK);
+	long ret;
+
+	while (addr < tm->end) {
+		struct mmu_mirror_window *window = test_chunk_window(tm, addr);
+
+		if (!window) {
+			if (signal_pending(current))
+				return -EINTR;
+			if (ktime_get_ns() > end)
+				return -ETIMEDOUT;
+			usleep_range(50, 200);
+			continue;
+		}
+		ret = test_fill(window, end);
+		if (ret)
+			return ret;
+		addr += MMU_MIRROR_CACHE_CHUNK;
+	}
+	return 0;
+}
+
+static long test_ioctl_fill(struct test_mirror *tm)
+{
+	u64 end = ktime_get_ns() + TEST_FILL_TIMEOUT_NS;
+
+	if (test_is_window(tm))
+		return test_fill(tm->window, end);
+	if (test_is_cache(tm))
+		return test_fill_cache(tm, end);
+	return -EOPNOTSUPP;
 }
 
 /* Counters. */
@@ -802,6 +921,25 @@ static unsigned long test_count(struct test_mirror *tm, unsigned long first,
 	return mapped;
 }
 
+/* Pages of [start, end) that a cache has pointers to. */
+static unsigned long test_count_cache(struct test_mirror *tm,
+				      unsigned long start, unsigned long end)
+{
+	struct mmu_mirror_window *window;
+	unsigned long mapped = 0;
+
+	for (; start < end; start += PAGE_SIZE) {
+		mmu_mirror_enter(tm->cache->domain);
+		window = mmu_mirror_cache_find(tm->cache, start, tm->writable);
+		if (window)
+			mapped += !!mmu_mirror_window_peek(window,
+							   start - window->uaddr,
+							   1);
+		mmu_mirror_exit(tm->cache->domain);
+	}
+	return mapped;
+}
+
 static long test_ioctl_mapped(struct test_mirror *tm, void __user *uarg)
 {
 	struct mmu_range_mirror *mirror = test_core(tm);
@@ -810,6 +948,9 @@ static long test_ioctl_mapped(struct test_mirror *tm, void __user *uarg)
 
 	if (copy_from_user(&arg, uarg, sizeof(arg)))
 		return -EFAULT;
+	if (!arg.reserved && PAGE_ALIGNED(arg.start | arg.length) &&
+	    test_is_cache(tm) && test_in_range(tm, arg.start, arg.length))
+		return test_count_cache(tm, arg.start, arg.start + arg.length);
 	if (arg.reserved || !PAGE_ALIGNED(arg.start | arg.length) ||
 	    arg.start < mirror->start || arg.start >= mirror->end ||
 	    arg.length > mirror->end - arg.start)
@@ -850,11 +991,37 @@ static void test_stats_table(struct test_mirror *tm,
 	stats->mapped = test_count(tm, 0, tm->npages);
 }
 
+/* All of it, but for the pages that are mapped. */
+static void test_stats_cache(struct test_mirror *tm,
+			     struct test_mirror_stats *stats)
+{
+	struct mmu_mirror_domain *domain = tm->cache->domain;
+	struct mmu_mirror_cache_stats cache;
+	unsigned long i;
+
+	mmu_mirror_cache_stats(tm->cache, &cache);
+	for (i = 0; i < MMU_MIRROR_NR_EVENTS; i++)
+		stats->drops[i] = cache.drops[i];
+	/* Whatever was installed is mapped, or has been dropped. */
+	stats->dropped_pages = cache.installed - cache.mapped;
+	stats->installed = cache.installed;
+	stats->nr_dirtied = cache.dirtied;
+	stats->fills = cache.fills;
+	stats->collisions = cache.collisions;
+	stats->nr_waits = atomic_long_read(&domain->nr_waits);
+	stats->worst_wait_ns = atomic_long_read(&domain->worst_wait_ns);
+	stats->mapped = test_count_cache(tm, tm->start & PAGE_MASK, tm->end);
+}
+
 static void test_stats_mirror(struct test_mirror *tm,
 			      struct test_mirror_stats *stats)
 {
 	struct mmu_range_mirror *mirror = test_core(tm);
 
+	if (test_is_cache(tm)) {
+		test_stats_cache(tm, stats);
+		return;
+	}
 	mmu_range_mirror_lock(mirror);
 	stats->nr_dirtied = mirror->nr_dirtied;
 	if (test_is_window(tm))

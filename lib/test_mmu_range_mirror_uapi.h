@@ -25,6 +25,8 @@
  *	stay in use outside the lock: a hold is such a use, and an invalidation
  *	sleeps until those that began before it are over
  * @TEST_MIRROR_WINDOW: a window in a domain of its own. A hold is a section
+ * @TEST_MIRROR_CACHE: a cache, of which only the range is used. There are no
+ *	holds of it, and its injection points do not count
  * @TEST_MIRROR_NR_KINDS: how many there are
  */
 enum test_mirror_kind {
@@ -32,6 +34,7 @@ enum test_mirror_kind {
 	TEST_MIRROR_MUTEX,
 	TEST_MIRROR_SLEEP,
 	TEST_MIRROR_WINDOW,
+	TEST_MIRROR_CACHE,
 	TEST_MIRROR_NR_KINDS,
 };
 
@@ -122,8 +125,8 @@ enum test_mirror_point {
  * @installed: entries made
  * @nr_dirtied: pages marked dirty
  * @mapped: entries there are now
- * @fills: fills of the window that have ended
- * @collisions: lookups that an invalidation made void (windows only)
+ * @fills: fills of the windows that have ended
+ * @collisions: lookups that an invalidation made void (not of tables)
  * @nr_waits: waits that had to look at other CPUs, or to sleep
  * @worst_wait_ns: the longest of them
  * @points: how often each injection point was reached while armed
@@ -203,9 +206,12 @@ struct test_mirror_lookup {
 /* Return how many entries there are. Unlike a read, it asks for no fill. */
 #define TEST_MIRROR_IOC_MAPPED	_IOW('Y', 0x0c, struct test_mirror_range)
 #define TEST_MIRROR_IOC_LOOKUP	_IOWR('Y', 0x0d, struct test_mirror_lookup)
-/* Ask for a fill of the window. */
+/* Ask for a fill of the window. A cache is asked by reading. */
 #define TEST_MIRROR_IOC_PREFETCH _IO('Y', 0x08)
-/* The same, and wait until one that began since has ended, or -ETIMEDOUT. */
+/*
+ * The same, and wait until one that began since has ended, or -ETIMEDOUT; of a
+ * cache, in each of the windows of the range.
+ */
 #define TEST_MIRROR_IOC_FILL	_IO('Y', 0x09)
 #define TEST_MIRROR_IOC_INJECT	_IOW('Y', 0x0a, struct test_mirror_inject)
 

@@ -2,8 +2,8 @@
 /*
  * Tests of mm/mmu_range_mirror.c through its test device.
  *
- * Memory of each kind is mirrored twice, by a table of pages and by a window,
- * and then taken away in every way that user space has. After each, what the
+ * Memory of each kind is mirrored three times, by a table of pages, by a window and
+ * by a cache, and then taken away in every way that user space has. After each, what the
  * mirrors still reach must be what the process sees. What the kernel did is
  * read from its own counters. Races are brought about with holds and, where
  * the module has them, at injection points; nothing here sleeps to give
@@ -361,16 +361,37 @@ static long huge_kb(const struct region *r, const char *field)
 	return kb;
 }
 
-/* Both mirrors of one region. */
+/* All mirrors of one region. */
+
+#define NR_MIRRORS	3
 
 struct mirrors {
 	struct region r;
 	int table;
 	int window;
-	/* What snapshot() last saw. */
-	struct test_mirror_stats table_was;
-	struct test_mirror_stats window_was;
+	int cache;
+	/* What snapshot() last saw of each. */
+	struct test_mirror_stats was[NR_MIRRORS];
 };
+
+static int nth_mirror(const struct mirrors *m, int nth)
+{
+	const int fds[NR_MIRRORS] = { m->table, m->window, m->cache };
+
+	return fds[nth];
+}
+
+/* Those that are filled in the background have been; or what went wrong. */
+static long fill(const struct mirrors *m)
+{
+	return mirror_fill(m->window) ?: mirror_fill(m->cache);
+}
+
+/* How many pages they reach. */
+static uint64_t filled(const struct mirrors *m)
+{
+	return mirror_stats(m->window).mapped + mirror_stats(m->cache).mapped;
+}
 
 static bool window_maps(int fd, size_t npages)
 {
@@ -395,25 +416,32 @@ static void establish(struct __test_metadata *_metadata, struct mirrors *m)
 	ASSERT_EQ(npages, mirror_stats(m->table).mapped);
 	/* What writeback has just cleaned is not for writing. */
 	ASSERT_TRUE(eventually(touch_pages(&m->r) &&
-			       window_maps(m->window, npages)));
+			       window_maps(m->window, npages) &&
+			       window_maps(m->cache, npages)));
 }
 
 static void snapshot(struct mirrors *m)
 {
-	m->table_was = mirror_stats(m->table);
-	m->window_was = mirror_stats(m->window);
+	int i;
+
+	for (i = 0; i < NR_MIRRORS; i++)
+		m->was[i] = mirror_stats(nth_mirror(m, i));
 }
 
 static void mirrors_open(struct __test_metadata *_metadata, struct mirrors *m)
 {
 	m->table = device_open();
 	m->window = device_open();
+	m->cache = device_open();
 	ASSERT_LE(0, m->table);
 	ASSERT_LE(0, m->window);
+	ASSERT_LE(0, m->cache);
 	ASSERT_EQ(0, mirror_open(m->table, m->r.addr, m->r.size,
 				 TEST_MIRROR_SPIN, TEST_MIRROR_WRITE));
 	ASSERT_EQ(0, mirror_open(m->window, m->r.addr, m->r.size,
 				 TEST_MIRROR_WINDOW, TEST_MIRROR_WRITE));
+	ASSERT_EQ(0, mirror_open(m->cache, m->r.addr, m->r.size,
+				 TEST_MIRROR_CACHE, TEST_MIRROR_WRITE));
 }
 
 static bool mirrors_setup(struct __test_metadata *_metadata, struct mirrors *m,
@@ -423,6 +451,7 @@ static bool mirrors_setup(struct __test_metadata *_metadata, struct mirrors *m,
 
 	m->table = -1;
 	m->window = -1;
+	m->cache = -1;
 	m->r.fd = -1;
 	if (missing)
 		SKIP(return false, "%s", missing);
@@ -441,18 +470,21 @@ static void mirrors_teardown(struct mirrors *m)
 {
 	close(m->table);
 	close(m->window);
+	close(m->cache);
 	if (m->r.fd >= 0)
 		close(m->r.fd);
 }
 
-/* Pages that neither mirror may reach any more. */
+/* Pages that no mirror may reach any more. */
 static void expect_gone(struct __test_metadata *_metadata, struct mirrors *m,
 			size_t first, size_t n)
 {
 	char *addr = page_at(&m->r, first);
+	int i;
 
-	EXPECT_EQ(0, mirror_mapped(m->table, addr, n * page_size));
-	EXPECT_EQ(0, mirror_mapped(m->window, addr, n * page_size));
+	for (i = 0; i < NR_MIRRORS; i++)
+		EXPECT_EQ(0, mirror_mapped(nth_mirror(m, i), addr,
+					   n * page_size));
 }
 
 /* Pages that the disturbance was none of. */
@@ -460,35 +492,39 @@ static void expect_kept(struct __test_metadata *_metadata, struct mirrors *m,
 			size_t first, size_t n)
 {
 	char *addr = page_at(&m->r, first);
+	int i;
 
-	EXPECT_EQ(n, mirror_mapped(m->table, addr, n * page_size));
-	EXPECT_EQ(n, mirror_mapped(m->window, addr, n * page_size));
+	for (i = 0; i < NR_MIRRORS; i++)
+		EXPECT_EQ(n, mirror_mapped(nth_mirror(m, i), addr,
+					   n * page_size));
 }
 
-/* A disturbance of at least @n pages was told to both mirrors as @event. */
+/* A disturbance of at least @n pages was told to all mirrors as @event. */
 static void expect_event(struct __test_metadata *_metadata, struct mirrors *m,
 			 enum test_mirror_event event, size_t n)
 {
-	struct test_mirror_stats table = mirror_stats(m->table);
-	struct test_mirror_stats window = mirror_stats(m->window);
+	int i;
 
-	EXPECT_LT(m->table_was.drops[event], table.drops[event]);
-	EXPECT_LT(m->window_was.drops[event], window.drops[event]);
-	EXPECT_LE(m->table_was.dropped_pages + n, table.dropped_pages);
-	EXPECT_LE(m->window_was.dropped_pages + n, window.dropped_pages);
-	/* Dropping dirties nothing. */
-	EXPECT_EQ(m->table_was.nr_dirtied, table.nr_dirtied);
-	EXPECT_EQ(m->window_was.nr_dirtied, window.nr_dirtied);
+	for (i = 0; i < NR_MIRRORS; i++) {
+		struct test_mirror_stats now = mirror_stats(nth_mirror(m, i));
+
+		EXPECT_LT(m->was[i].drops[event], now.drops[event]);
+		EXPECT_LE(m->was[i].dropped_pages + n, now.dropped_pages);
+		/* Dropping dirties nothing. */
+		EXPECT_EQ(m->was[i].nr_dirtied, now.nr_dirtied);
+	}
 }
 
 static void expect_dirtied_once(struct __test_metadata *_metadata,
 				struct mirrors *m)
 {
-	struct test_mirror_stats table = mirror_stats(m->table);
-	struct test_mirror_stats window = mirror_stats(m->window);
+	int i;
 
-	EXPECT_EQ(table.installed, table.nr_dirtied);
-	EXPECT_EQ(window.installed, window.nr_dirtied);
+	for (i = 0; i < NR_MIRRORS; i++) {
+		struct test_mirror_stats now = mirror_stats(nth_mirror(m, i));
+
+		EXPECT_EQ(now.installed, now.nr_dirtied);
+	}
 }
 
 /*
@@ -499,8 +535,8 @@ static void expect_dirtied_once(struct __test_metadata *_metadata,
 static size_t expect_coherent(struct __test_metadata *_metadata,
 			      struct mirrors *m, size_t first, size_t n)
 {
-	const int fds[] = { m->table, m->window };
-	size_t i, fd, step, missing = 0, wrong = 0;
+	size_t i, step, missing = 0, wrong = 0;
+	int nth;
 
 	for (i = 0; i < n; i += step) {
 		void *user = page_at(&m->r, first + i);
@@ -509,15 +545,16 @@ static size_t expect_coherent(struct __test_metadata *_metadata,
 		step = n <= NR_PAGES ? 1 : 13;
 		if (i < n - 1 && i + step >= n)
 			step = n - 1 - i;
-		for (fd = 0; fd < ARRAY_SIZE(fds); fd++) {
+		for (nth = 0; nth < NR_MIRRORS; nth++) {
+			int fd = nth_mirror(m, nth);
 			uint64_t seen;
 
-			if (mirror_read(fds[fd], user, &seen)) {
+			if (mirror_read(fd, user, &seen)) {
 				missing++;
 				continue;
 			}
 			wrong += seen != user_read(user);
-			if (mirror_write(fds[fd], user, ~seen)) {
+			if (mirror_write(fd, user, ~seen)) {
 				missing++;
 				continue;
 			}
@@ -636,7 +673,7 @@ TEST_F(memory, established)
 	expect_dirtied_once(_metadata, &self->m);
 	expect_recovered(_metadata, &self->m, 2);
 	/* What is there is not made again. */
-	ASSERT_EQ(0, mirror_fill(self->m.window));
+	ASSERT_EQ(0, fill(&self->m));
 	window = mirror_stats(self->m.window);
 	EXPECT_EQ(window.mapped, window.installed - window.dropped_pages);
 	expect_dirtied_once(_metadata, &self->m);
@@ -652,7 +689,7 @@ TEST_F(memory, munmap)
 	/* Nothing is there: neither kind of lookup finds a page. */
 	EXPECT_EQ(-EFAULT, mirror_populate(self->m.table, self->addr,
 					   self->size));
-	EXPECT_EQ(0, mirror_fill(self->m.window));
+	EXPECT_EQ(0, fill(&self->m));
 	expect_gone(_metadata, &self->m, self->first, self->n);
 
 	ASSERT_EQ(self->addr, mmap(self->addr, self->size,
@@ -670,7 +707,7 @@ TEST_F(memory, munmap_beyond)
 	expect_event(_metadata, &self->m, TEST_MIRROR_UNMAP, region_pages(r));
 	expect_gone(_metadata, &self->m, 0, region_pages(r));
 	EXPECT_EQ(0, mirror_stats(self->m.table).mapped);
-	EXPECT_EQ(0, mirror_stats(self->m.window).mapped);
+	EXPECT_EQ(0, filled(&self->m));
 }
 
 TEST_F(memory, munmap_edges)
@@ -729,7 +766,7 @@ TEST_F(memory, mprotect)
 	/* Not for writing any more. */
 	EXPECT_EQ(-EFAULT, mirror_populate(self->m.table, self->addr,
 					   self->size));
-	EXPECT_EQ(0, mirror_fill(self->m.window));
+	EXPECT_EQ(0, fill(&self->m));
 	expect_gone(_metadata, &self->m, self->first, self->n);
 	EXPECT_EQ(token(1, self->first),
 		  user_read(self->addr));
@@ -780,8 +817,8 @@ TEST_F(memory, fork)
 		expect_event(_metadata, &self->m, variant->fork, npages);
 		expect_gone(_metadata, &self->m, 0, npages);
 		/* Write protected now; making it writable is for a fault. */
-		EXPECT_EQ(0, mirror_fill(self->m.window));
-		EXPECT_EQ(0, mirror_stats(self->m.window).mapped);
+		EXPECT_EQ(0, fill(&self->m));
+		EXPECT_EQ(0, filled(&self->m));
 		EXPECT_EQ(0, mirror_populate(self->m.table, r->addr, r->size));
 	}
 	/* Through the table alone, which is then on pages of the parent's. */
@@ -884,7 +921,7 @@ TEST_F(file, truncate)
 	expect_kept(_metadata, &self->m, 0, self->first);
 	EXPECT_EQ(-EFAULT, mirror_populate(self->m.table,
 					   r->addr + self->offset, r->unit));
-	EXPECT_EQ(0, mirror_fill(self->m.window));
+	EXPECT_EQ(0, fill(&self->m));
 	expect_gone(_metadata, &self->m, self->first, self->n);
 
 	ASSERT_EQ(0, ftruncate(r->fd, r->size));
@@ -949,7 +986,7 @@ TEST_F(disk, writeback)
 	ASSERT_EQ(0, msync(r->addr, r->size, MS_SYNC));
 	expect_event(_metadata, &self->m, TEST_MIRROR_PROTECTION_PAGE, npages);
 	expect_gone(_metadata, &self->m, 0, npages);
-	EXPECT_EQ(0, mirror_fill(self->m.window));
+	EXPECT_EQ(0, fill(&self->m));
 	EXPECT_EQ(-ENOENT, mirror_write(self->m.window, addr, 1));
 	ASSERT_EQ((ssize_t)page_size,
 		  pread(self->direct, self->block, page_size, offset));
@@ -961,7 +998,7 @@ TEST_F(disk, writeback)
 	ASSERT_EQ(0, sync_file_range(r->fd, 0, r->size,
 				     SYNC_FILE_RANGE_WRITE |
 				     SYNC_FILE_RANGE_WAIT_AFTER));
-	EXPECT_LT(self->m.table_was.drops[TEST_MIRROR_PROTECTION_PAGE],
+	EXPECT_LT(self->m.was[0].drops[TEST_MIRROR_PROTECTION_PAGE],
 		  mirror_stats(self->m.table).drops[TEST_MIRROR_PROTECTION_PAGE]);
 	ASSERT_EQ((ssize_t)page_size,
 		  pread(self->direct, self->block, page_size, offset));
@@ -969,7 +1006,7 @@ TEST_F(disk, writeback)
 
 	/* The window cannot make a page writable, but follows who does. */
 	user_write(addr + 8, 1);
-	ASSERT_EQ(0, mirror_fill(self->m.window));
+	ASSERT_EQ(0, fill(&self->m));
 	ASSERT_EQ(0, mirror_write(self->m.window, addr, token(3, page)));
 	ASSERT_EQ(0, msync(r->addr, r->size, MS_SYNC));
 	EXPECT_EQ(-ENOENT, mirror_write(self->m.window, addr, 1));
@@ -1098,8 +1135,8 @@ TEST_F(anonymous, swap)
 	expect_event(_metadata, &self->m, TEST_MIRROR_CLEAR, npages);
 	expect_gone(_metadata, &self->m, 0, npages);
 	/* A fill brings nothing in. */
-	EXPECT_EQ(0, mirror_fill(self->m.window));
-	EXPECT_EQ(0, mirror_stats(self->m.window).mapped);
+	EXPECT_EQ(0, fill(&self->m));
+	EXPECT_EQ(0, filled(&self->m));
 	EXPECT_EQ(npages, count_pagemap(r, PAGEMAP_SWAPPED));
 	/* Populating does. */
 	EXPECT_EQ(0, mirror_populate(self->m.table, r->addr, r->size));
@@ -1129,8 +1166,8 @@ TEST_F(anonymous, ksm)
 	expect_event(_metadata, &self->m, TEST_MIRROR_CLEAR, npages);
 	expect_gone(_metadata, &self->m, 0, npages);
 	/* The merged page is nobody's to write. */
-	EXPECT_EQ(0, mirror_fill(self->m.window));
-	EXPECT_EQ(0, mirror_stats(self->m.window).mapped);
+	EXPECT_EQ(0, fill(&self->m));
+	EXPECT_EQ(0, filled(&self->m));
 	ASSERT_EQ(0, mirror_populate(self->m.table, r->addr, page_size));
 	ASSERT_EQ(0, mirror_write(self->m.table, r->addr, 1));
 	EXPECT_EQ(1, page_read(r, 0));
@@ -1160,7 +1197,7 @@ TEST_F(anonymous, uffd_wp)
 	ASSERT_EQ(0, userfault_protect(self->uffd, addr, page_size, true));
 	expect_event(_metadata, &self->m, TEST_MIRROR_PROTECTION_VMA, 1);
 	expect_gone(_metadata, &self->m, page, 1);
-	EXPECT_EQ(0, mirror_fill(self->m.window));
+	EXPECT_EQ(0, fill(&self->m));
 	expect_gone(_metadata, &self->m, page, 1);
 
 	/* The one who protects it is asked before a mirror may write. */
@@ -1185,8 +1222,8 @@ TEST_F(anonymous, soft_dirty)
 	ASSERT_TRUE(write_text("/proc/self/clear_refs", "4"));
 	expect_event(_metadata, &self->m, TEST_MIRROR_SOFT_DIRTY, npages);
 	expect_gone(_metadata, &self->m, 0, npages);
-	EXPECT_EQ(0, mirror_fill(self->m.window));
-	EXPECT_EQ(0, mirror_stats(self->m.window).mapped);
+	EXPECT_EQ(0, fill(&self->m));
+	EXPECT_EQ(0, filled(&self->m));
 	EXPECT_EQ(0, count_pagemap(r, PAGEMAP_SOFT_DIRTY));
 
 	/* What a mirror may write from now on is soft-dirty. */
@@ -1239,7 +1276,7 @@ TEST_F(anonymous, hwpoison)
 	expect_kept(_metadata, &self->m, 0, page);
 	expect_kept(_metadata, &self->m, page + 1, region_pages(r) - page - 1);
 	EXPECT_GT(0, mirror_populate(self->m.table, addr, page_size));
-	EXPECT_EQ(0, mirror_fill(self->m.window));
+	EXPECT_EQ(0, fill(&self->m));
 	expect_gone(_metadata, &self->m, page, 1);
 	ASSERT_EQ(addr, mmap(addr, page_size, PROT_READ | PROT_WRITE,
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
@@ -1438,7 +1475,7 @@ TEST_F(thp, protect_part)
 	ASSERT_EQ(0, mprotect(r->addr + thp_size / 4, thp_size / 4, PROT_READ));
 	expect_gone(_metadata, &self->m, n, n);
 	expect_kept(_metadata, &self->m, 4 * n, region_pages(r) - 4 * n);
-	EXPECT_EQ(0, mirror_fill(self->m.window));
+	EXPECT_EQ(0, fill(&self->m));
 	EXPECT_EQ(-EFAULT, mirror_populate(self->m.table,
 					   r->addr + thp_size / 4, page_size));
 	expect_gone(_metadata, &self->m, n, n);
