@@ -31,6 +31,7 @@
 #define NR_PAGES	64
 #define NR_MUNMAPS	1001
 #define NR_THREADS	2
+#define APART		(16UL << 20)
 #define NR_ROUNDS_MAX	1000
 #define SLICE_NS	20000000ULL
 
@@ -80,22 +81,41 @@ static void cost_munmap(void)
 }
 
 /* The processes to compare. */
-enum mirrors { NO_MIRROR, A_MIRROR, A_WINDOW, A_TLB, ELSEWHERE, NR_MIRRORS };
+enum mirrors {
+	NO_MIRROR, A_MIRROR, A_WINDOW, A_CACHE, A_TLB, ELSEWHERE,
+	CACHE_ELSEWHERE, NR_MIRRORS
+};
 
 static const char *const mirrors_names[NR_MIRRORS] = {
 	[NO_MIRROR] = "no mirror",
 	[A_MIRROR] = "one mirror",
 	[A_WINDOW] = "one window",
+	[A_CACHE] = "a cache",
 	[A_TLB] = "one TLB mirror",
 	[ELSEWHERE] = "one mirror of other memory",
+	[CACHE_ELSEWHERE] = "a cache of other memory",
 };
 
-static void open_device(const char *path, unsigned long command, void *arg)
+static int open_device(const char *path, unsigned long command, void *arg)
 {
 	int fd = open(path, O_RDWR);
 
 	if (fd < 0 || ioctl(fd, command, arg))
 		err(1, "%s", path);
+	return fd;
+}
+
+static unsigned int mirror_kind(enum mirrors mirrors)
+{
+	switch (mirrors) {
+	case A_WINDOW:
+		return TEST_MIRROR_WINDOW;
+	case A_CACHE:
+	case CACHE_ELSEWHERE:
+		return TEST_MIRROR_CACHE;
+	default:
+		return TEST_MIRROR_SPIN;
+	}
 }
 
 static void open_mirror(enum mirrors mirrors, void *p)
@@ -104,8 +124,7 @@ static void open_mirror(enum mirrors mirrors, void *p)
 	struct test_mirror_open mirror = {
 		.start = (uintptr_t)p,
 		.length = size,
-		.kind = mirrors == A_WINDOW ? TEST_MIRROR_WINDOW
-					    : TEST_MIRROR_SPIN,
+		.kind = mirror_kind(mirrors),
 	};
 	struct test_tlb_open tlb = {
 		.start = (uintptr_t)p,
@@ -114,13 +133,20 @@ static void open_mirror(enum mirrors mirrors, void *p)
 		.full_ranges = 16,
 	};
 
-	if (mirrors == ELSEWHERE)
-		mirror.start = (uintptr_t)map(NULL, size);
-	if (mirrors == A_TLB)
+	int fd;
+
+	/* Far enough from this that no window of a cache has both. */
+	if (mirrors == ELSEWHERE || mirrors == CACHE_ELSEWHERE)
+		mirror.start = (uintptr_t)map(NULL, 2 * APART) + APART;
+	if (mirrors == A_TLB) {
 		open_device("/dev/test_mmu_mirror_tlb", TEST_TLB_IOC_OPEN, &tlb);
-	else if (mirrors != NO_MIRROR)
-		open_device("/dev/test_mmu_range_mirror", TEST_MIRROR_IOC_OPEN,
-			    &mirror);
+	} else if (mirrors != NO_MIRROR) {
+		fd = open_device("/dev/test_mmu_range_mirror",
+				 TEST_MIRROR_IOC_OPEN, &mirror);
+		if (mirror.kind == TEST_MIRROR_CACHE &&
+		    ioctl(fd, TEST_MIRROR_IOC_FILL, NULL))
+			err(1, "a cache's windows");
+	}
 }
 
 struct worker {

@@ -17,10 +17,14 @@
 #include <ck_rwlock.h>
 #include <ck_spinlock.h>
 
+#include <linux/mmu_mirror_cache.h>
 #include <linux/mmu_mirror_window.h>
 #include "reader.h"
 
 #define RING_SIZE	256
+/* Chunks of user memory that are looked up in turn, and sets that have them. */
+#define NR_CHUNKS	64
+#define NR_SETS		64
 
 /* What an emulation keeps per CPU, and per task. */
 struct emulated_cpu {
@@ -38,6 +42,7 @@ struct emulated_task {
 static struct {
 	struct mmu_mirror_domain domain;
 	struct mmu_mirror_window *window;
+	struct mmu_mirror_cache *cache;
 	struct emulated_cpu *emulated;
 	unsigned long srcu_index;
 	ck_epoch_t epoch;
@@ -62,6 +67,33 @@ static void *zalloc(size_t size)
 	return memset(p, 0, size);
 }
 
+/* A cache with a window onto each chunk from 0 on, and that with its first page. */
+static void prepare_cache(void)
+{
+	unsigned long chunk;
+
+	all.cache = zalloc(sizeof(*all.cache) +
+			   NR_SETS * sizeof(all.cache->set[0]));
+	all.cache->cpu = all.domain.cpu;
+	all.cache->mask = NR_SETS - 1;
+	for (chunk = 0; chunk < NR_CHUNKS; chunk++) {
+		unsigned long uaddr = chunk * MMU_MIRROR_CACHE_CHUNK;
+		struct mmu_mirror_cache_set *set;
+		struct mmu_mirror_window *window;
+		int way = 0;
+
+		window = zalloc(sizeof(*window) +
+				MMU_MIRROR_CHUNK * sizeof(window->kaddr[0]));
+		window->uaddr = uaddr;
+		window->kaddr[0] = zalloc(PAGE_SIZE);
+		set = mmu_mirror_cache_set(all.cache, uaddr, false);
+		while (set->window[way])
+			way++;
+		set->tag[way] = chunk;
+		set->window[way] = window;
+	}
+}
+
 static void prepare(void)
 {
 	struct mmu_mirror_window *window = zalloc(PAGE_SIZE);
@@ -82,6 +114,7 @@ static void prepare(void)
 	window->npages = 1;
 	window->size = PAGE_SIZE;
 	window->kaddr[0] = zalloc(PAGE_SIZE);
+	prepare_cache();
 	current = &emulated_task;
 
 	ck_epoch_init(&all.epoch);
@@ -366,6 +399,26 @@ static __always_inline void accesses(unsigned long n,
 	}
 }
 
+/* The same in the memory of a guest: in @chunks chunks of it, in turn. */
+static __always_inline void cache_accesses(unsigned long n,
+					   unsigned long chunks)
+{
+	unsigned long i;
+
+	for (i = 0; i < n; i++) {
+		unsigned long uaddr = i % chunks * MMU_MIRROR_CACHE_CHUNK +
+				      4 + 2 * (i % RING_SIZE);
+		u16 *entry;
+
+		mmu_mirror_enter_cpu(all.cache->cpu);
+		entry = mmu_mirror_cache_ptr(all.cache, uaddr, sizeof(*entry),
+					     false);
+		WRITE_ONCE(all.heads[i % RING_SIZE], READ_ONCE(*entry));
+		mmu_mirror_exit_cpu(all.cache->cpu);
+		barrier();
+	}
+}
+
 void ACCESSES(enum guard guard, unsigned long n)
 {
 	if (!all.window)
@@ -374,6 +427,12 @@ void ACCESSES(enum guard guard, unsigned long n)
 	switch (guard) {
 	case GUARD_SECTION:
 		accesses(n, section, section_end);
+		break;
+	case GUARD_CACHE:
+		cache_accesses(n, 1);
+		break;
+	case GUARD_CACHE_FAR:
+		cache_accesses(n, NR_CHUNKS);
 		break;
 	case GUARD_NESTING:
 		accesses(n, nesting, nesting_end);

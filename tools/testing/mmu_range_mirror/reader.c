@@ -8,6 +8,7 @@
  */
 #include <pthread.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +58,12 @@ static const struct {
 	[GUARD_PTHREAD_SPINLOCK] = { "pthread spinlock", "peer" },
 	[GUARD_PTHREAD_RWLOCK] = { "pthread rwlock", "peer" },
 	[GUARD_PTHREAD_MUTEX] = { "pthread mutex", "peer" },
+	[GUARD_CACHE] = {
+		"section guard, in a cache", "ours, found by user address"
+	},
+	[GUARD_CACHE_FAR] = {
+		"section guard, in a cache, far", "ours, in 64 chunks in turn"
+	},
 };
 
 static int nr_rounds = 200;
@@ -64,6 +71,12 @@ static double *cost[NR_GUARDS];
 
 /* Only mmu_mirror_window_ptr() calls it, and the page is always there. */
 void *mmu_mirror_window_miss(void *window, unsigned long page)
+{
+	abort();
+}
+
+/* Likewise: every chunk is there. */
+void *mmu_mirror_cache_miss(void *cache, unsigned long uaddr, bool write)
 {
 	abort();
 }
@@ -172,6 +185,20 @@ static void ratio(enum guard peer, const char *target, const char *note)
 	free(value);
 }
 
+/* What an access costs in a cache, in terms of one in a window, with the section. */
+static void cache_ratio(enum guard guard, const char *target)
+{
+	double *value = zalloc(sizeof(*value));
+	char name[80];
+	int round;
+
+	for (round = 0; round < nr_rounds; round++)
+		value[round] = cost[guard][round] / cost[GUARD_SECTION][round];
+	snprintf(name, sizeof(name), "%s / in a window", guards[guard].name);
+	row(name, "ratio", value, target, "the whole access");
+	free(value);
+}
+
 int main(int argc, char **argv)
 {
 	pthread_attr_t attr;
@@ -214,5 +241,7 @@ int main(int argc, char **argv)
 	ratio(GUARD_NESTING, "<= 1.1", "inlined");
 	ratio(GUARD_CK_SPINLOCK, "<= 0.4", "inlined");
 	ratio(GUARD_CK_RWLOCK, "<= 0.25", "inlined");
+	cache_ratio(GUARD_CACHE, "<= 1.5");
+	cache_ratio(GUARD_CACHE_FAR, NULL);
 	return 0;
 }

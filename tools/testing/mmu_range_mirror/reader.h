@@ -24,6 +24,9 @@ enum guard {
 	GUARD_PTHREAD_SPINLOCK,
 	GUARD_PTHREAD_RWLOCK,
 	GUARD_PTHREAD_MUTEX,
+	/* Not guards: with the section, and by user address. */
+	GUARD_CACHE,
+	GUARD_CACHE_FAR,
 	NR_GUARDS,
 };
 
