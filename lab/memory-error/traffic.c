@@ -18,6 +18,8 @@
 #define NR_CLIENTS 2
 /* More descriptors than vhost reads in one section. */
 #define CHAIN 6
+/* More packets at once than vhost looks ahead. */
+#define BURST 12
 
 /* There is one CPU. */
 static long machine_checks(void)
@@ -40,7 +42,7 @@ static long machine_checks(void)
 
 static int move(struct client *c)
 {
-	return client_round(c, 8) || client_send_chain(c, CHAIN) ||
+	return client_round(c, BURST) || client_send_chain(c, CHAIN) ||
 	       client_sent(c, 1);
 }
 
