@@ -868,7 +868,7 @@ static struct mmu_mirror_window *test_chunk_window(struct test_mirror *tm,
 
 static long test_fill_cache(struct test_mirror *tm, u64 end)
 {
-	unsigned long addr = round_down(tm->start, MMU_MIRROR_CACHE_CHUNK);
+	unsigned long addr = tm->start;
 	long ret;
 
 	while (addr < tm->end) {
@@ -885,7 +885,8 @@ static long test_fill_cache(struct test_mirror *tm, u64 end)
 		ret = test_fill(window, end);
 		if (ret)
 			return ret;
-		addr += MMU_MIRROR_CACHE_CHUNK;
+		addr = round_down(addr, MMU_MIRROR_CACHE_CHUNK) +
+		       MMU_MIRROR_CACHE_CHUNK;
 	}
 	return 0;
 }

@@ -921,14 +921,15 @@ static long window_fill_block(struct mmu_mirror_window *window,
 
 /*
  * Fill a block, and say whether to go on with the next. In a large window, most
- * of a log for one, there is nothing where nothing is in a block.
+ * of a log or a chunk of a cache for one, there is nothing where nothing is in a
+ * block.
  */
 static bool window_fill_on(struct mmu_mirror_window *window,
 			   unsigned long index)
 {
 	long there = window_fill_block(window, index);
 
-	return there > 0 || (!there && !window_is_sparse(window));
+	return there > 0 || (!there && window->npages < MMU_MIRROR_CHUNK);
 }
 
 /*
@@ -1023,7 +1024,7 @@ static void window_fill(struct work_struct *work)
  * Queues work that looks the pages up without faulting any in. Until it is
  * done, and where a page is absent, readers use uaccess, which brings the page
  * in; their next miss asks again. It looks near the last miss first; in a window
- * of more than 512 pages it goes on as far as pages are there, at up to 8192 of
+ * of 512 pages or more it goes on as far as pages are there, at up to 8192 of
  * them. While the window rests, or the page that was missed does because it was
  * not there, nothing happens.
  *

@@ -15,8 +15,10 @@
 #define CHUNKS		8
 /* How long a reader stays inside to see whether it is waited for. */
 #define HOLD_NS		(100 * NSEC_PER_MSEC)
-/* Long enough for windows of a set to be old, but not for what was refused. */
+/* Since a set was aged: long enough for its windows to be old ... */
 #define AGE		(HZ / 2)
+/* ... and for what was refused to be forgotten. */
+#define AGES		(3 * HZ)
 
 struct cache_test {
 	unsigned long addr;
@@ -217,21 +219,34 @@ static void cache_copies_across(struct kunit *test)
 	teardown(test, &t);
 }
 
+/* As if a chunk had been refused, and nobody had used the others since. */
+static void come_again(struct cache_test *t, int chunk)
+{
+	struct mmu_mirror_cache_set *set = &t->cache->set[0];
+
+	set->ghost = chunk_at(t, chunk) / CHUNK;
+	set->aged = (u32)jiffies - AGE;
+	memset(set->young, 0, sizeof(set->young));
+}
+
 static void cache_is_bounded(struct kunit *test)
 {
 	struct cache_test t;
 	int i;
 
 	setup(test, &t, 12);
-	for (i = 0; i < 120; i++) {
-		look(&t, chunk_at(&t, i % 12), false);
-		/* So that whatever was refused may come in. */
-		t.cache->set[0].aged = (u32)jiffies - AGE;
+	for (i = 0; i < 36; i++) {
+		/* One that is not there. */
+		int chunk = i < CHUNKS / 2 ? i : CHUNKS / 2 + i % 8;
+
+		come_again(&t, chunk);
+		t.cache->rest = jiffies;
+		KUNIT_EXPECT_EQ(test, 0, look(&t, chunk_at(&t, chunk), false));
 		settle();
 		KUNIT_EXPECT_LE(test, stats_of(&t).chunks, CHUNKS / 2);
-		schedule_timeout_uninterruptible(1);
 	}
 	KUNIT_EXPECT_EQ(test, CHUNKS / 2, stats_of(&t).chunks);
+	KUNIT_EXPECT_EQ(test, 36 - CHUNKS / 2, stats_of(&t).evicted);
 	teardown(test, &t);
 }
 
@@ -244,14 +259,15 @@ static void fill_set(struct kunit *test, struct cache_test *t)
 		KUNIT_ASSERT_EQ(test, i + 1, look_again(t, chunk_at(t, i), false));
 }
 
-/* A reader misses a chunk, after which the first few are old, or not. */
-static void miss(struct kunit *test, struct cache_test *t, int chunk, int used)
+/* A reader misses a chunk, so long after the set was aged, and the first are used. */
+static void miss(struct kunit *test, struct cache_test *t, int chunk, int used,
+		 unsigned long since)
 {
 	int i;
 
 	for (i = 0; i < used; i++)
 		KUNIT_EXPECT_EQ(test, i + 1, look(t, chunk_at(t, i), false));
-	t->cache->set[0].aged = (u32)jiffies - AGE;
+	t->cache->set[0].aged = (u32)jiffies - since;
 	t->cache->rest = jiffies;
 	KUNIT_EXPECT_EQ(test, 0, look(t, chunk_at(t, chunk), false));
 	settle();
@@ -266,7 +282,8 @@ static void cache_keeps_what_is_used(struct kunit *test)
 	setup(test, &t, 12);
 	fill_set(test, &t);
 	for (i = 0; i < 24; i++)
-		miss(test, &t, 4 + i / 3, MMU_MIRROR_CACHE_WAYS);
+		miss(test, &t, 4 + i / 3, MMU_MIRROR_CACHE_WAYS,
+		     i % 3 ? AGE : AGES);
 	KUNIT_EXPECT_EQ(test, 0, stats_of(&t).evicted);
 	fill_set(test, &t);
 	KUNIT_EXPECT_EQ(test, MMU_MIRROR_CACHE_WAYS, stats_of(&t).opened);
@@ -280,12 +297,15 @@ static void cache_takes_what_comes_again(struct kunit *test)
 
 	setup(test, &t, 7);
 	fill_set(test, &t);
-	miss(test, &t, 4, 3);
+	miss(test, &t, 4, 3, AGES);
 	KUNIT_EXPECT_EQ(test, 0, stats_of(&t).evicted);
 	/* Not this one's turn. */
-	miss(test, &t, 5, 3);
+	miss(test, &t, 5, 3, AGE);
 	KUNIT_EXPECT_EQ(test, 0, stats_of(&t).evicted);
-	miss(test, &t, 4, 3);
+	/* Too early. */
+	miss(test, &t, 4, 3, 0);
+	KUNIT_EXPECT_EQ(test, 0, stats_of(&t).evicted);
+	miss(test, &t, 4, 3, AGE);
 	KUNIT_EXPECT_EQ(test, 1, stats_of(&t).evicted);
 	KUNIT_EXPECT_EQ(test, 5, look_again(&t, chunk_at(&t, 4), false));
 	KUNIT_EXPECT_EQ(test, 3, look(&t, chunk_at(&t, 2), false));
@@ -296,26 +316,29 @@ static void cache_takes_what_comes_again(struct kunit *test)
 /* However much is missed, windows are opened at a rate. */
 static void cache_rests(struct kunit *test)
 {
-	struct mmu_mirror_cache_set *set;
-	unsigned long began, took;
+	unsigned long before = jiffies;
 	struct cache_test t;
-	int i;
+	int tries;
 
 	setup(test, &t, 12);
-	set = &t.cache->set[0];
-	began = jiffies;
-	for (i = 0; i < 1000; i++) {
-		/* As if it had been refused, and nobody used the others. */
-		set->ghost = chunk_at(&t, i % 12) / CHUNK;
-		set->aged = (u32)jiffies - AGE;
-		memset(set->young, 0, sizeof(set->young));
-		look(&t, chunk_at(&t, i % 12), false);
+	look(&t, chunk_at(&t, 0), false);
+	settle();
+	KUNIT_EXPECT_EQ(test, 1, stats_of(&t).opened);
+	KUNIT_EXPECT_TRUE(test, time_after(t.cache->rest, before));
+	fill_set(test, &t);
+	before = jiffies;
+	miss(test, &t, 4, 0, AGES);
+	KUNIT_EXPECT_TRUE(test, time_after(t.cache->rest, before));
+	for (tries = 0; tries < MANY; tries++) {
+		t.cache->rest = jiffies + 1;
+		look(&t, chunk_at(&t, 5), false);
+		if (time_before(jiffies, t.cache->rest))
+			break;
+		/* This thread was held up: it may have been time. */
 		settle();
 	}
-	took = jiffies - began;
-	KUNIT_EXPECT_GE(test, stats_of(&t).opened, CHUNKS / 2);
-	KUNIT_EXPECT_LE_MSG(test, stats_of(&t).opened, took + CHUNKS / 2 + 1,
-			    "in %lu jiffies", took);
+	KUNIT_EXPECT_LT(test, tries, MANY);
+	KUNIT_EXPECT_FALSE(test, work_busy(&t.cache->open));
 	teardown(test, &t);
 }
 
@@ -404,7 +427,7 @@ static void cache_evicts_after_readers(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0, set_cpus_allowed_ptr(current, cpumask_of(0)));
 	setup(test, &t, 7);
 	fill_set(test, &t);
-	miss(test, &t, 4, 3);
+	miss(test, &t, 4, 3, AGES);
 	KUNIT_ASSERT_EQ(test, 0, stats_of(&t).evicted);
 	/* It will have been looked up, but that was before it is old. */
 	init_completion(&inside.found);
@@ -414,7 +437,7 @@ static void cache_evicts_after_readers(struct kunit *test)
 	KUNIT_ASSERT_NE(test, 0,
 			wait_for_completion_timeout(&inside.found, 20 * HZ));
 	t.cache->set[0].young[3] = 0;
-	miss(test, &t, 4, 3);
+	miss(test, &t, 4, 3, AGE);
 	actor_join(test, &eye);
 	settle();
 	KUNIT_EXPECT_EQ(test, 0, eye.ret);
