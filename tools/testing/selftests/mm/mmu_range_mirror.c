@@ -3172,8 +3172,9 @@ TEST_F_TIMEOUT(device, list_is_read_while_it_changes, LIST_TIMEOUT)
 	ASSERT_NE(MAP_FAILED, addr);
 	for (int i = 0; i < NR_LISTED; i++) {
 		fd[i] = device_open();
+		/* A cache has none before it is used. */
 		ASSERT_EQ(0, mirror_open(fd[i], addr + i * page_size, page_size,
-					 i % TEST_MIRROR_NR_KINDS, 0));
+					 i % TEST_MIRROR_CACHE, 0));
 	}
 	ASSERT_EQ(0, pthread_create(&changes.thread, NULL, come_and_go,
 				    &changes));
