@@ -33,6 +33,8 @@ refresh() {
 	mkdir -p "$copy"
 	(cd "$REPO" && git -c safe.directory='*' ls-files -z |
 		rsync -a0 --files-from=- ./ "$copy/")
+	# lab/static.sh asks git for the sources.
+	git init -q "$copy"
 }
 
 # The tests that failed, in one line; or that something else went wrong. KUnit's
@@ -40,6 +42,7 @@ refresh() {
 killers() {
 	failed=$(sed -nE -e 's/^ +not ok [0-9]+ (- )?([^# ]*).*/\2/p' \
 		-e 's/^not ok [0-9]+ ([a-z_]+\.[^# ]*).*/\1/p' \
+		-e 's/^not ok [0-9]+ static: (.*)/\1/p' \
 		-e 's/^not ok .*: (the kernel complained).*/\1/p' \
 		"$LOGS/$name/out" | tr '\n' ',' | sed 's/,$//; s/,/, /g')
 	if [ -n "$failed" ]; then
@@ -50,11 +53,13 @@ killers() {
 }
 
 # run NAME TESTS: into $LOGS/NAME. KUnit's tests are SUITE.CASE; those that take
-# a virtual machine are what lab/selftest.sh takes, PROGRAM ARGUMENT...
+# a virtual machine are what lab/selftest.sh takes, PROGRAM ARGUMENT...; "static: CHECK"
+# is one of lab/static.sh.
 run() {
 	# $2 is words on purpose.
 	# shellcheck disable=SC2086
 	case ${ALL:+all}$2 in
+	*static:\ *) set -- "$1" static.sh "${2#static: }" ;;
 	all*/*) set -- "$1" selftest.sh stock 1 "${2%% *}" ;;
 	all*) set -- "$1" kunit.sh '*' ;;
 	*/*) set -- "$1" selftest.sh stock 1 $2 ;;
@@ -82,20 +87,23 @@ first) awk -F '\t' '$3 !~ "/" && !seen[$2]++' "$work/all" >"$work/list" ;;
 esac
 
 echo "KTAP version 1"
-cut -f 3 "$work/list" | sed -n 's#^\([a-z_]*/[^ ]*\).*#\1#p' | sort -u \
-	>"$work/programs"
-echo "1..$(($(cat "$work/list" "$work/programs" | wc -l) + 1 + ($# == 0)))"
+{
+	echo '*'
+	cut -f 3 "$work/list" |
+		sed -n 's#^\([a-z_]*/[^ ]*\).*#\1#p; /^static: /p' | sort -u
+} >"$work/sound"
+echo "1..$(($(cat "$work/list" "$work/sound" | wc -l) + ($# == 0)))"
 # With no mutant applied, the tests must pass: else every mutant would "die".
 n=0
 name=none
-for tests in '*' $(cat "$work/programs"); do
+while read -r tests; do
 	n=$((n + 1))
 	status=0
 	run none "$tests" || status=$?
 	by=$(killers "$status")
 	echo "${by:+not }ok $n mutants: ${by:-nothing} fails without one"
 	[ -z "$by" ] || exit 1
-done
+done <"$work/sound"
 
 tab=$(printf '\t')
 while IFS=$tab read -r name invariant tests file script; do
