@@ -26,14 +26,14 @@ __thread unsigned int this_cpu;
 /* What the functions of the helper call. */
 
 static const unsigned int nr_cpu_ids = MACHINE;
-static struct cpumask drain_mask;
+static struct cpumask drain_mask, online;
 static unsigned int interrupted[MACHINE];
 
 #define cpumask_bits(mask)		((mask)->bits)
 #define this_cpu_cpumask_var_ptr(mask)	(&(mask))
 #define WARN_ON_ONCE(condition)		((condition) ? abort() : (void)0)
 #define cpu_relax()			sched_yield()
-#define cpu_online_mask			NULL
+#define cpu_online_mask			(&online)
 #define per_cpu_ptr(ptr, cpu) \
 	((typeof(ptr))((char *)(ptr) + (cpu) * PERCPU_STRIDE))
 
@@ -65,10 +65,21 @@ static bool cpumask_test_cpu(unsigned int cpu, const struct cpumask *mask)
 }
 
 /* It is only added up. */
-static inline unsigned int cpumask_weight_and(const struct cpumask *mask,
-					      const struct cpumask *online)
+static inline unsigned int cpumask_weight_and(const struct cpumask *a,
+					      const struct cpumask *b)
 {
 	return 0;
+}
+
+/* Only a wrong change calls it. */
+static inline bool cpumask_and(struct cpumask *to, const struct cpumask *a,
+			       const struct cpumask *b)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(to->bits); i++)
+		to->bits[i] = a->bits[i] & b->bits[i];
+	return true;
 }
 
 static void on_each_cpu_mask(const struct cpumask *mask, void (*func)(void *),
@@ -77,7 +88,8 @@ static void on_each_cpu_mask(const struct cpumask *mask, void (*func)(void *),
 	unsigned int before = this_cpu;
 
 	for (this_cpu = 0; this_cpu < MACHINE; this_cpu++) {
-		if (!cpumask_test_cpu(this_cpu, mask))
+		if (!cpumask_test_cpu(this_cpu, mask) ||
+		    !cpumask_test_cpu(this_cpu, &online))
 			continue;
 		interrupted[this_cpu]++;
 		func(info);
@@ -173,6 +185,28 @@ static void test_waits(struct mmu_mirror_domain *domain, unsigned int cpu)
 	pthread_join(thread, NULL);
 }
 
+/*
+ * A CPU that has read goes away, and misses an invalidation, which does not wait for
+ * it. When it comes back, the domain takes it for one that reads already, without a
+ * fence of its own: it must be on the mask still.
+ */
+static void test_offline(struct mmu_mirror_domain *domain, unsigned int cpu)
+{
+	unsigned int before = interrupted[cpu];
+
+	enter_on(domain, cpu);
+	exit_on(domain, cpu);
+	cpumask_clear_cpu(cpu, &online);
+	this_cpu = 1;
+	domain_interrupt_readers(domain);
+	domain_wait_readers(domain);
+	expect(interrupted[cpu] == before, cpu);
+	cpumask_set_cpu(cpu, &online);
+	expect(state(domain, cpu)->published, cpu);
+	test_waits(domain, cpu);
+	expect(interrupted[cpu] == before + 1, cpu);
+}
+
 int main(void)
 {
 	static struct mmu_mirror_domain domain;
@@ -183,10 +217,14 @@ int main(void)
 	if (!domain.cpu)
 		return 2;
 	domain.mask = &mask;
-	for (i = 0; i < MACHINE; i++)
+	for (i = 0; i < MACHINE; i++) {
 		state(&domain, i)->domain = &domain;
+		cpumask_set_cpu(i, &online);
+	}
 	test_interrupts(&domain);
 	for (i = 0; i < NR_TESTED; i++)
 		test_waits(&domain, cpus[i]);
+	for (i = 0; i < NR_TESTED; i++)
+		test_offline(&domain, cpus[i]);
 	return 0;
 }
