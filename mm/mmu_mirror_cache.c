@@ -232,6 +232,34 @@ void *mmu_mirror_cache_miss(struct mmu_mirror_cache *cache,
 EXPORT_SYMBOL_GPL(mmu_mirror_cache_miss);
 
 /**
+ * mmu_mirror_cache_absent - a reader found a window without the page
+ * @cache: the cache
+ * @window: the window
+ * @page: which of its pages
+ *
+ * Only mmu_mirror_cache_ptr() calls it. Each window rests between fills, but there
+ * are many, and the queue has more to do for the mm: one fill in a jiffy is asked
+ * for.
+ *
+ * Return: NULL.
+ */
+void *mmu_mirror_cache_absent(struct mmu_mirror_cache *cache,
+			      struct mmu_mirror_window *window,
+			      unsigned long page)
+{
+	/* Also for mmu_mirror_cache_absence(). */
+	WRITE_ONCE(window->missed, page);
+	if (READ_ONCE(cache->filled) == jiffies)
+		return NULL;
+	mmu_mirror_window_miss(window, page);
+	/* Not for one that rests. */
+	if (work_pending(&window->fill))
+		WRITE_ONCE(cache->filled, jiffies);
+	return NULL;
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_cache_absent);
+
+/**
  * mmu_mirror_cache_forget - drop a page that cannot be read
  * @cache: an open cache
  * @uaddr: what a reader's load failed on
@@ -451,6 +479,7 @@ struct mmu_mirror_cache *mmu_mirror_cache_open(struct mm_struct *mm,
 	cache->mask = sets - 1;
 	cache->mm = mm;
 	cache->rest = jiffies;
+	cache->filled = jiffies - 1;
 	spin_lock_init(&cache->lock);
 	INIT_WORK(&cache->open, cache_open_work);
 	INIT_WORK(&cache->reap, cache_reap);

@@ -72,6 +72,7 @@ struct mmu_mirror_cache_stats {
  * @missed: the address that a reader last found no window for, with bit 0 saying
  *	whether for writing
  * @rest: jiffies before which no window is opened
+ * @filled: jiffies at which a fill was last asked for
  * @open: the work that opens windows, and closes those that make way
  * @reap: the work that frees a closed cache
  * @lock: of @closed, @gone, and changes of the windows
@@ -91,6 +92,7 @@ struct mmu_mirror_cache {
 	struct mmu_mirror_queue *queue;
 	unsigned long missed ____cacheline_aligned;
 	unsigned long rest;
+	unsigned long filled;
 	struct work_struct open;
 	struct work_struct reap;
 	spinlock_t lock; /* innermost, never taken by the invalidator */
@@ -117,9 +119,12 @@ mmu_mirror_cache_absence(struct mmu_mirror_cache *cache, unsigned long uaddr,
 void mmu_mirror_cache_stats(struct mmu_mirror_cache *cache,
 			    struct mmu_mirror_cache_stats *stats);
 
-/* private: the slow half of mmu_mirror_cache_ptr() */
+/* private: the slow halves of mmu_mirror_cache_ptr() */
 void *mmu_mirror_cache_miss(struct mmu_mirror_cache *cache,
 			    unsigned long uaddr, bool write);
+void *mmu_mirror_cache_absent(struct mmu_mirror_cache *cache,
+			      struct mmu_mirror_window *window,
+			      unsigned long page);
 
 /* private: where the window that has an address can be */
 static __always_inline struct mmu_mirror_cache_set *
@@ -191,7 +196,7 @@ mmu_mirror_cache_ptr(struct mmu_mirror_cache *cache, unsigned long uaddr,
 	page = (uaddr >> PAGE_SHIFT) % MMU_MIRROR_CHUNK;
 	kaddr = READ_ONCE(window->kaddr[page]);
 	if (unlikely(!kaddr))
-		return mmu_mirror_window_miss(window, page);
+		return mmu_mirror_cache_absent(cache, window, page);
 	return kaddr + offset_in_page(uaddr);
 }
 

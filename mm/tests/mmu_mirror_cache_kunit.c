@@ -342,6 +342,33 @@ static void cache_rests(struct kunit *test)
 	teardown(test, &t);
 }
 
+/* However many windows lack pages, the queue has time for more than fills. */
+static void cache_fills_at_a_rate(struct kunit *test)
+{
+	struct mmu_mirror_window *window;
+	struct cache_test t;
+	int tries;
+
+	setup(test, &t, 1);
+	KUNIT_ASSERT_EQ(test, 1, look_again(&t, t.addr, false));
+	settle();
+	window = t.cache->set[0].window[0];
+	invalidate(t.addr, t.addr + PAGE_SIZE);
+	for (tries = 0; tries < MANY; tries++) {
+		window->rest.until = jiffies;
+		t.cache->filled = jiffies;
+		look(&t, t.addr, false);
+		if (t.cache->filled == jiffies)
+			break;
+		settle();
+		invalidate(t.addr, t.addr + PAGE_SIZE);
+	}
+	KUNIT_EXPECT_LT(test, tries, MANY);
+	KUNIT_EXPECT_FALSE(test, work_busy(&window->fill));
+	KUNIT_EXPECT_EQ(test, 1, look_again(&t, t.addr, false));
+	teardown(test, &t);
+}
+
 static void cache_invalidate_drops(struct kunit *test)
 {
 	struct mmu_mirror_cache_stats stats;
@@ -566,6 +593,7 @@ static struct kunit_case cache_cases[] = {
 	KUNIT_CASE(cache_keeps_what_is_used),
 	KUNIT_CASE(cache_takes_what_comes_again),
 	KUNIT_CASE(cache_rests),
+	KUNIT_CASE(cache_fills_at_a_rate),
 	KUNIT_CASE(cache_invalidate_drops),
 	KUNIT_CASE(cache_forgets),
 	KUNIT_CASE(cache_evicts_after_readers),

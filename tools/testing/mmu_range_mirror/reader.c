@@ -75,8 +75,13 @@ void *mmu_mirror_window_miss(void *window, unsigned long page)
 	abort();
 }
 
-/* Likewise: every chunk is there. */
+/* Likewise: every chunk is there, with its page. */
 void *mmu_mirror_cache_miss(void *cache, unsigned long uaddr, bool write)
+{
+	abort();
+}
+
+void *mmu_mirror_cache_absent(void *cache, void *window, unsigned long page)
 {
 	abort();
 }
