@@ -3,12 +3,16 @@
  * KUnit tests of mm/mmu_notifier.c: an invalidation that may not block, and
  * that one of several subscribers refuses. Nobody calls the end of such an
  * invalidation, so nothing of it may stay open.
+ *
+ * And of architectures' flushes: a subscriber with a TLB that walks the CPU's page
+ * tables hears of each.
  */
 #include <kunit/test.h>
 #include <linux/completion.h>
 #include <linux/kthread.h>
 #include <linux/mman.h>
 #include <linux/mmu_notifier.h>
+#include <linux/uaccess.h>
 
 #define LENGTH		(4 * PAGE_SIZE)
 
@@ -209,11 +213,68 @@ static void refused_then_granted(struct kunit *test)
 	mmu_notifier_unregister(&subs->list, current->mm);
 }
 
+/* A subscriber with a TLB that walks the page tables. */
+struct walker {
+	struct mmu_notifier notifier;
+	unsigned long page;
+	int told;	/* so many times, of a flush of this page */
+};
+
+static void walker_flush(struct mmu_notifier *notifier, struct mm_struct *mm,
+			 unsigned long start, unsigned long end)
+{
+	struct walker *walker = container_of(notifier, struct walker, notifier);
+
+	if (start <= walker->page && end >= walker->page + PAGE_SIZE)
+		walker->told++;
+}
+
+static const struct mmu_notifier_ops walker_ops = {
+	.arch_invalidate_secondary_tlbs = walker_flush,
+};
+
+/* Does this machine tell walkers? */
+static bool walkers_are_told(void)
+{
+#ifdef CONFIG_PPC_RADIX_MMU
+	return radix_enabled();
+#else
+	return IS_ENABLED(CONFIG_X86) || IS_ENABLED(CONFIG_ARM64);
+#endif
+}
+
+/* A page is written that has been read: another one takes the zero page's place. */
+static void walker_is_told_of_a_page(struct kunit *test)
+{
+	struct walker *walker = kunit_kzalloc(test, sizeof(*walker), GFP_KERNEL);
+	u8 __user *p;
+	u8 byte;
+
+	if (!walkers_are_told())
+		kunit_skip(test, "nobody is told of flushes here");
+	KUNIT_ASSERT_NOT_NULL(test, walker);
+	walker->page = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE,
+				     PROT_READ | PROT_WRITE,
+				     MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)walker->page));
+	walker->notifier.ops = &walker_ops;
+	KUNIT_ASSERT_EQ(test, 0, mmu_notifier_register(&walker->notifier,
+						       current->mm));
+
+	p = (u8 __user *)walker->page;
+	KUNIT_EXPECT_EQ(test, 0, get_user(byte, p));
+	walker->told = 0;
+	KUNIT_EXPECT_EQ(test, 0, put_user(1, p));
+	KUNIT_EXPECT_GT(test, walker->told, 0);
+	mmu_notifier_unregister(&walker->notifier, current->mm);
+}
+
 static struct kunit_case notifier_cases[] = {
 	KUNIT_CASE(refused_and_read_begin),
 	KUNIT_CASE(refused_and_remove),
 	KUNIT_CASE(refused_closes_only_itself),
 	KUNIT_CASE(refused_then_granted),
+	KUNIT_CASE(walker_is_told_of_a_page),
 	{}
 };
 
