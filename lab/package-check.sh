@@ -179,16 +179,17 @@ key_is_known() {
 	ours "$new" && [ -n "$(inside modinfo -k "$new" -F signer vhost)" ]
 }
 
-# Somebody's driver, with what the package's README.md says.
+# third_driver RELEASE: somebody's driver, with what the package's README.md says.
 third_driver() {
+	third=$root/opt/third
 	apt install "/tmp/mirrorstat_0.1_$(dpkg --print-architecture).deb" &&
-		third=$root/opt/third && as_root mkdir -p "$third" || return
+		as_root rm -rf "$third" && as_root mkdir -p "$third" || return
 	as_root cp "$REPO"/samples/mmu_range_mirror/*.[ch] "$third"
 	printf '%s\n' 'obj-m := mirror_shadow.o mirror_window.o' \
 		'ccflags-y := -I/usr/src/mmu-range-mirror/include' |
 		as_root tee "$third/Kbuild" >/dev/null
-	inside make -C "/lib/modules/$new/build" M=/opt/third \
-		KBUILD_EXTRA_SYMBOLS="/var/lib/dkms/$NAME/kernel-$new-$(uname -m)/module/Module.symvers" \
+	inside make -C "/lib/modules/$1/build" M=/opt/third \
+		KBUILD_EXTRA_SYMBOLS="/var/lib/dkms/$NAME/kernel-$1-$(uname -m)/module/Module.symvers" \
 		modules >>"$log" 2>&1
 }
 
@@ -261,11 +262,13 @@ check_suite() {
 	result_of "does not replace what would load by what would not" key_is_unknown
 	result_of "is installed when its key is known" key_is_known
 	result_of "is upgraded" upgraded
-	result_of "has what another driver is built with" third_driver
+	result_of "has what another driver is built with" third_driver "$new"
 	result_of "is used, and removed while it is loaded" machine 0.2 "$new"
 	case $foreign in
 	7.3.*)
 		result_of "builds for 7.3 when its source comes" newer_series
+		result_of "has what another driver is built with there" \
+			third_driver "$foreign"
 		result_of "is used there, and removed while it is loaded" \
 			machine 0.2 "$foreign"
 		;;
