@@ -475,6 +475,8 @@ struct mmu_mirror_cache *mmu_mirror_cache_open(struct mm_struct *mm,
 	cache->queue = mmu_mirror_queue_get(mm);
 	if (!cache->queue)
 		goto free;
+	/* Its windows are listed as the driver's. */
+	cache->domain->caller = __builtin_return_address(0);
 	cache->cpu = cache->domain->cpu;
 	cache->mask = sets - 1;
 	cache->mm = mm;
