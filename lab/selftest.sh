@@ -72,8 +72,8 @@ mkdir -p "$out"
 
 say "building the selftests"
 programs="mm/mmu_mirror_odp mm/mmu_mirror_samples mm/mmu_mirror_tlb
-mm/mmu_mirror_writeback mm/mmu_range_mirror vhost/dirty_log vhost/ring_fuzz vhost/ring_mirror
-vhost/scsi vhost/tenants vhost/watch"
+mm/mmu_mirror_writeback mm/mmu_range_mirror vhost/dirty_log vhost/mem_mirror
+vhost/ring_fuzz vhost/ring_mirror vhost/scsi vhost/tenants vhost/watch"
 # What they run, and is no test.
 tools="vhost/mirrorstat vhost/vhost-ring-mirror-report"
 # Those that stay loaded, and those that only can be.

@@ -67,6 +67,8 @@ struct vhost_ring_log {
  * @gone: woken when there are fewer
  * @domain: the readers of the log. With @logs it belongs to the mm's queue
  * @logs: more than one only while the log is being moved
+ * @mirrors: of its queues, under mirrors_lock
+ * @mem: its cache of guest memory
  */
 struct vhost_ring_device {
 	struct hlist_node node;
@@ -76,6 +78,8 @@ struct vhost_ring_device {
 	wait_queue_head_t gone;
 	struct mmu_mirror_domain *domain;
 	struct list_head logs;
+	struct list_head mirrors;
+	struct vhost_mem_device mem;
 };
 
 /*
@@ -85,7 +89,8 @@ struct vhost_ring_device {
 static DEFINE_MUTEX(mirrors_lock);
 static LIST_HEAD(mirrors);
 static DEFINE_HASHTABLE(devices, 8);
-static struct vhost_ring_stats mirrors_closed[VHOST_RING_NUM_PARTS];
+static struct vhost_ring_stats mirrors_closed[VHOST_RING_NUM_COUNTED];
+static struct vhost_mem_stats caches_closed;
 static unsigned int mirrors_last_id;
 static unsigned long mirrors_left;
 static DECLARE_WAIT_QUEUE_HEAD(mirrors_gone);
@@ -179,6 +184,16 @@ static void stats_add(struct vhost_ring_stats *sum,
 	for (event = 0; event < MMU_MIRROR_NR_EVENTS; event++)
 		sum->drops[event] += stats->drops[event];
 	sum->worst_wait_ns = max(sum->worst_wait_ns, stats->worst_wait_ns);
+}
+
+static void mem_stats_add(struct vhost_mem_stats *sum,
+			  const struct vhost_mem_stats *stats)
+{
+	sum->chunks += stats->chunks;
+	sum->mapped += stats->mapped;
+	sum->opened += stats->opened;
+	sum->evicted += stats->evicted;
+	stats_add(&sum->ring, &stats->ring);
 }
 
 /* Sum up what the windows of a ring part have seen so far. */
@@ -360,6 +375,7 @@ static void mirror_work(struct work_struct *work)
 	mmu_mirror_charge_begin(&charge, mirror->mm);
 	for (type = 0; type < VHOST_RING_NUM_PARTS; type++)
 		part_settle(mirror, type);
+	vhost_mem_settle(mirror);
 	mmu_mirror_charge_end(&charge);
 	mmput_async(mirror->mm);
 }
@@ -374,6 +390,7 @@ static void device_put(struct vhost_ring_device *device)
 		return;
 	}
 	hash_del(&device->node);
+	mem_stats_add(&caches_closed, &device->mem.closed);
 	mmu_mirror_domain_destroy(device->domain);
 	kfree(device);
 }
@@ -396,6 +413,8 @@ static struct vhost_ring_device *device_get(struct vhost_dev *dev,
 	new->users = 1;
 	init_waitqueue_head(&new->gone);
 	INIT_LIST_HEAD(&new->logs);
+	INIT_LIST_HEAD(&new->mirrors);
+	vhost_mem_device_init(&new->mem);
 	hash_add(devices, &new->node, (unsigned long)dev);
 	return new;
 }
@@ -433,6 +452,8 @@ static struct vhost_ring_mirror *mirror_alloc(struct vhost_virtqueue *vq)
 
 	mutex_lock(&mirrors_lock);
 	mirror->device = device_get(dev, device);
+	mirror->mem.device = &mirror->device->mem;
+	list_add_tail(&mirror->of_device, &mirror->device->mirrors);
 	list_add_tail(&mirror->entry.list, &mirrors);
 	mirrors_left++;
 	mutex_unlock(&mirrors_lock);
@@ -571,7 +592,12 @@ static const char * const part_names[] = {
 	[VHOST_ADDR_AVAIL] = "avail",
 	[VHOST_ADDR_USED] = "used",
 	[VHOST_RING_LOG] = "log",
+	[VHOST_RING_MEM + VHOST_MEM_INDIRECT] = "indirect",
+	[VHOST_RING_MEM + VHOST_MEM_HEADER] = "header",
+	[VHOST_RING_MEM + VHOST_MEM_PAYLOAD] = "payload",
 };
+
+static_assert(ARRAY_SIZE(part_names) == VHOST_RING_NUM_COUNTED);
 
 static const char * const why_names[] = {
 	[VHOST_RING_OFF] = "off",
@@ -588,14 +614,10 @@ static const char * const why_names[] = {
 
 static_assert(ARRAY_SIZE(why_names) == VHOST_RING_NUM_WHYS);
 
-static enum vhost_ring_why part_why(struct mmu_mirror_window *window, int type,
-				    const void __user *ptr)
+/* Why an access goes through uaccess whose page is absent. */
+enum vhost_ring_why vhost_ring_absence(enum mmu_mirror_absence absence)
 {
-	/* Other parts' windows are as large as the part. */
-	if (type == VHOST_RING_LOG &&
-	    (unsigned long)ptr - window->uaddr >= window->size)
-		return VHOST_RING_OUTSIDE;
-	switch (mmu_mirror_window_absence(window)) {
+	switch (absence) {
 	case MMU_MIRROR_UNFILLED:
 		return VHOST_RING_UNFILLED;
 	case MMU_MIRROR_INVALIDATED:
@@ -605,6 +627,16 @@ static enum vhost_ring_why part_why(struct mmu_mirror_window *window, int type,
 	default:
 		return VHOST_RING_UNMAPPED;
 	}
+}
+
+static enum vhost_ring_why part_why(struct mmu_mirror_window *window, int type,
+				    const void __user *ptr)
+{
+	/* Other parts' windows are as large as the part. */
+	if (type == VHOST_RING_LOG &&
+	    (unsigned long)ptr - window->uaddr >= window->size)
+		return VHOST_RING_OUTSIDE;
+	return vhost_ring_absence(mmu_mirror_window_absence(window));
 }
 
 /**
@@ -655,7 +687,7 @@ EXPORT_SYMBOL_GPL(vhost_ring_poisoned);
 /**
  * vhost_ring_trace - trace an access that goes through uaccess
  * @vq: the queue
- * @type: the ring part, or %VHOST_RING_LOG
+ * @type: the ring part, %VHOST_RING_LOG, or a kind of memory after %VHOST_RING_MEM
  * @why: the reason
  * @ptr: what is accessed, as vhost.c knows it
  *
@@ -673,25 +705,36 @@ void vhost_ring_trace(struct vhost_virtqueue *vq, int type,
 EXPORT_SYMBOL_GPL(vhost_ring_trace);
 EXPORT_TRACEPOINT_SYMBOL_GPL(vhost_ring_fallback);
 
+/* What has become of the accesses to a part, or to a kind of guest memory. */
+static void counted_stats(struct vhost_ring_mirror *mirror, int type,
+			  struct vhost_ring_stats *stats)
+{
+	if (type < VHOST_RING_MEM)
+		part_stats(mirror, type, stats);
+	else
+		vhost_mem_stats(mirror, type - VHOST_RING_MEM, stats);
+}
+
 /* After the last of @work, on the same queue. */
 static void mirror_retire(struct work_struct *work)
 {
 	struct vhost_ring_mirror *mirror =
 		container_of(work, struct vhost_ring_mirror, retire);
-	struct vhost_ring_stats stats[VHOST_RING_NUM_PARTS];
+	struct vhost_ring_stats stats;
 	int type;
-
-	for (type = 0; type < VHOST_RING_NUM_PARTS; type++)
-		part_stats(mirror, type, &stats[type]);
 
 	mutex_lock(&mirrors_lock);
 	list_del(&mirror->entry.list);
-	for (type = 0; type < VHOST_RING_NUM_PARTS; type++)
-		stats_add(&mirrors_closed[type], &stats[type]);
+	list_del(&mirror->of_device);
+	for (type = 0; type < VHOST_RING_NUM_COUNTED; type++) {
+		counted_stats(mirror, type, &stats);
+		stats_add(&mirrors_closed[type], &stats);
+	}
 	mutex_unlock(&mirrors_lock);
 
 	for (type = 0; type < VHOST_RING_NUM_PARTS; type++)
 		part_close(mirror, type, mirror->part[type].window);
+	vhost_mem_leave(mirror);
 	mmu_mirror_domain_destroy(mirror->domain);
 	mmu_mirror_queue_put(mirror->queue);
 
@@ -763,23 +806,33 @@ static const char * const event_names[] = {
 
 static_assert(ARRAY_SIZE(event_names) == MMU_MIRROR_NR_EVENTS);
 
-static void show_stats(struct seq_file *seq, int type,
+static void show_pages(struct seq_file *seq, const char *drops,
 		       const struct vhost_ring_stats *stats)
 {
-	unsigned long fallback = 0;
-	int event, why;
+	int event;
 
-	for (why = 0; why < VHOST_RING_NUM_WHYS; why++)
-		fallback += stats->fallback[why];
-	seq_printf(seq, " part=%s mirrored=%lu shared=%lu fallback=%lu drops=",
-		   part_names[type], stats->mirrored, stats->shared, fallback);
+	seq_printf(seq, " %s=", drops);
 	for (event = 0; event < MMU_MIRROR_NR_EVENTS; event++)
 		seq_printf(seq, "%s%s:%lu", event ? "," : "",
 			   event_names[event], stats->drops[event]);
 	seq_printf(seq,
-		   " fills=%lu collisions=%lu installed=%lu worst_wait_ns=%ld why=",
+		   " fills=%lu collisions=%lu installed=%lu worst_wait_ns=%ld",
 		   stats->fills, stats->collisions, stats->installed,
 		   stats->worst_wait_ns);
+}
+
+static void show_stats(struct seq_file *seq, int type,
+		       const struct vhost_ring_stats *stats)
+{
+	unsigned long fallback = 0;
+	int why;
+
+	for (why = 0; why < VHOST_RING_NUM_WHYS; why++)
+		fallback += stats->fallback[why];
+	seq_printf(seq, " part=%s mirrored=%lu shared=%lu fallback=%lu",
+		   part_names[type], stats->mirrored, stats->shared, fallback);
+	show_pages(seq, "drops", stats);
+	seq_puts(seq, " why=");
 	for (why = 0; why < VHOST_RING_NUM_WHYS; why++)
 		seq_printf(seq, "%s%s:%lu", why ? "," : "", why_names[why],
 			   stats->fallback[why]);
@@ -790,11 +843,12 @@ static void show_window(struct seq_file *seq, struct vhost_ring_mirror *mirror,
 			int type)
 {
 	unsigned long start = 0, pages = 0, mapped = 0;
-	struct mmu_mirror_window *window;
+	struct mmu_mirror_window *window = NULL;
 
 	/* The lock keeps the window from being closed. */
 	spin_lock(&mirror->lock);
-	window = mirror->part[type].window;
+	if (type < VHOST_RING_NUM_PARTS)
+		window = mirror->part[type].window;
 	if (window) {
 		start = window->uaddr;
 		pages = window->npages;
@@ -805,9 +859,18 @@ static void show_window(struct seq_file *seq, struct vhost_ring_mirror *mirror,
 		   mapped);
 }
 
+/* A device's cache of guest memory, or what has been closed of all of them. */
+static void show_cache(struct seq_file *seq, const struct vhost_mem_stats *stats)
+{
+	seq_printf(seq, " cache chunks=%lu mapped=%lu opened=%lu evicted=%lu",
+		   stats->chunks, stats->mapped, stats->opened, stats->evicted);
+	show_pages(seq, "cache_drops", &stats->ring);
+	seq_putc(seq, '\n');
+}
+
 /*
- * One line for each part of each queue; last, what has been closed. Queues come
- * and go between two reads, and there may be many: a reader's place is an entry
+ * One line for each part of each queue, and for each device; last, what has been
+ * closed. Queues come and go between two reads, and there may be many: a reader's place is an entry
  * of the list, before what it shows next.
  */
 static struct vhost_ring_entry mirrors_end;
@@ -857,17 +920,24 @@ static void mirrors_stop(struct seq_file *seq, void *v)
 
 static void show_mirror(struct seq_file *seq, struct vhost_ring_mirror *mirror)
 {
+	struct vhost_ring_device *device = mirror->device;
+	struct vhost_mem_stats cache;
 	struct vhost_ring_stats stats;
 	int type;
 
-	for (type = 0; type < VHOST_RING_NUM_PARTS; type++) {
-		part_stats(mirror, type, &stats);
-		seq_printf(seq, "pid=%d dev=%u vq=%d", mirror->pid,
-			   mirror->device->id, mirror->index);
+	for (type = 0; type < VHOST_RING_NUM_COUNTED; type++) {
+		counted_stats(mirror, type, &stats);
+		seq_printf(seq, "pid=%d dev=%u vq=%d", mirror->pid, device->id,
+			   mirror->index);
 		show_stats(seq, type, &stats);
 		show_window(seq, mirror, type);
 		seq_putc(seq, '\n');
 	}
+	if (!list_is_first(&mirror->of_device, &device->mirrors))
+		return;
+	vhost_mem_device_stats(&device->mem, &cache);
+	seq_printf(seq, "pid=%d dev=%u", mirror->pid, device->id);
+	show_cache(seq, &cache);
 }
 
 static int mirrors_show(struct seq_file *seq, void *v)
@@ -879,11 +949,13 @@ static int mirrors_show(struct seq_file *seq, void *v)
 		show_mirror(seq, entry->mirror);
 		return 0;
 	}
-	for (type = 0; type < VHOST_RING_NUM_PARTS; type++) {
+	for (type = 0; type < VHOST_RING_NUM_COUNTED; type++) {
 		seq_puts(seq, "pid=0 closed");
 		show_stats(seq, type, &mirrors_closed[type]);
 		seq_putc(seq, '\n');
 	}
+	seq_puts(seq, "pid=0 closed");
+	show_cache(seq, &caches_closed);
 	return 0;
 }
 

@@ -9,6 +9,7 @@
 #ifndef _VHOST_RING_MIRROR_H
 #define _VHOST_RING_MIRROR_H
 
+#include "mem_mirror.h"
 #include "vhost.h"
 
 /* Descriptors of a chain that are read in one section. */
@@ -28,6 +29,7 @@
 #include <linux/bitops.h>
 #include <linux/cache.h>
 #include <linux/list.h>
+#include <linux/mmu_mirror_cache.h>
 #include <linux/mmu_mirror_load.h>
 #include <linux/mmu_mirror_window.h>
 #include <linux/moduleparam.h>
@@ -41,6 +43,10 @@
 /* The dirty log is one more part, beside those of the ring itself. */
 #define VHOST_RING_LOG		VHOST_NUM_ADDRS
 #define VHOST_RING_NUM_PARTS	(VHOST_NUM_ADDRS + 1)
+
+/* And so are the kinds of guest memory, where parts are counted and named. */
+#define VHOST_RING_MEM		VHOST_RING_NUM_PARTS
+#define VHOST_RING_NUM_COUNTED	(VHOST_RING_MEM + VHOST_MEM_NUM_KINDS)
 
 /**
  * struct vhost_ring_span - where a ring part is in the owner's address space
@@ -179,6 +185,73 @@ struct vhost_ring_device;
 struct vhost_ring_mirror;
 
 /**
+ * struct vhost_mem_counts - what has become of accesses to guest memory of a kind
+ * @mirrored: those through the cache
+ * @shared: those of them that had no section of their own
+ * @fallback: those through uaccess, by &enum vhost_ring_why
+ */
+struct vhost_mem_counts {
+	unsigned long mirrored;
+	unsigned long shared;
+	unsigned long fallback[VHOST_RING_NUM_WHYS];
+};
+
+/**
+ * struct vhost_mem_stats - what the caches of a device have seen
+ * @chunks: windows that the cache has at the moment
+ * @mapped: pages that they have at the moment
+ * @opened: windows opened
+ * @evicted: windows that made way for another
+ * @ring: the rest, as of a ring part. No access is counted there
+ */
+struct vhost_mem_stats {
+	unsigned long chunks;
+	unsigned long mapped;
+	unsigned long opened;
+	unsigned long evicted;
+	struct vhost_ring_stats ring;
+};
+
+/**
+ * struct vhost_mem_device - the cache of a device
+ * @lock: of @cache and @closed, for who looks at the numbers
+ * @cache: the cache, while queues hold it
+ * @users: these queues
+ * @closed: what its closed caches have seen
+ *
+ * All of it changes on the mm's queue only.
+ */
+struct vhost_mem_device {
+	spinlock_t lock; /* of who looks at the numbers */
+	struct mmu_mirror_cache *cache;
+	unsigned int users;
+	struct vhost_mem_stats closed;
+};
+
+/**
+ * struct vhost_mem_queue - what a queue has to do with the cache of its device
+ * @use: the cache, or NULL: accesses go through uaccess
+ * @kind: what has become of its accesses
+ * @want: it is to have the cache
+ * @have: the cache, which it holds, or NULL
+ * @error: why it could not be opened
+ * @retry_at: jiffies before which that is not repeated
+ * @device: the device's
+ *
+ * @use, @kind and, for reading, @want belong to vq->mutex; the rest, and changes of
+ * @want, to the mirror's lock.
+ */
+struct vhost_mem_queue {
+	struct mmu_mirror_cache *use;
+	struct vhost_mem_counts kind[VHOST_MEM_NUM_KINDS];
+	bool want;
+	struct mmu_mirror_cache *have;
+	int error;
+	unsigned long retry_at;
+	struct vhost_mem_device *device;
+};
+
+/**
  * struct vhost_ring_entry - a place in the list of all mirrors
  * @list: the list
  * @mirror: what is there, or NULL: somebody who reads the list
@@ -200,6 +273,8 @@ struct vhost_ring_entry {
  * @retire: closes them for good, once the queue is no more, and frees this
  * @entry: among all mirrors, for reporting
  * @device: what it shares with the other queues of its device
+ * @of_device: among the mirrors of @device
+ * @mem: what it has to do with guest memory
  * @pid: the owner's thread group
  * @index: the queue's number
  */
@@ -214,6 +289,8 @@ struct vhost_ring_mirror {
 	struct work_struct retire;
 	struct vhost_ring_entry entry;
 	struct vhost_ring_device *device;
+	struct list_head of_device;
+	struct vhost_mem_queue mem;
 	pid_t pid;
 	int index;
 };
@@ -231,6 +308,16 @@ void vhost_ring_trace(struct vhost_virtqueue *vq, int type,
 		      enum vhost_ring_why why, const void __user *ptr);
 void __cold vhost_ring_poisoned(struct vhost_ring_mirror *mirror, int type,
 				unsigned long offset);
+enum vhost_ring_why vhost_ring_absence(enum mmu_mirror_absence absence);
+
+/* Of mem_mirror.c, for ring_mirror.c. */
+void vhost_mem_device_init(struct vhost_mem_device *device);
+void vhost_mem_settle(struct vhost_ring_mirror *mirror);
+void vhost_mem_leave(struct vhost_ring_mirror *mirror);
+void vhost_mem_stats(struct vhost_ring_mirror *mirror, enum vhost_mem_kind kind,
+		     struct vhost_ring_stats *stats);
+void vhost_mem_device_stats(struct vhost_mem_device *device,
+			    struct vhost_mem_stats *stats);
 
 /* Before anything else is done to a queue. */
 static inline void vhost_ring_mirror_init(struct vhost_virtqueue *vq)
@@ -424,28 +511,37 @@ vhost_ring_load16(struct vhost_ring_mirror *mirror, enum vhost_uaddr_type type,
 }
 
 /*
- * The same of a descriptor, by words, as it is read afterwards: several fields do
- * not forward to one load.
+ * Load a descriptor inside a section, by words, as it is read afterwards: several
+ * fields do not forward to one load. Return false if it met a memory error.
  */
+static __always_inline bool
+vhost_ring_copy_desc(const unsigned long *word, struct vring_desc *desc)
+{
+	unsigned long *copy = (unsigned long *)desc;
+	int i;
+
+	for (i = 0; i < sizeof(*desc) / sizeof(*copy); i += 2) {
+		if (unlikely(!mmu_mirror_load_pair(&word[i], &copy[i])))
+			return false;
+	}
+	return true;
+}
+
+/* The same of one in the ring, as vhost_ring_load16(). */
 static __always_inline bool
 vhost_ring_load_desc(struct vhost_ring_mirror *mirror, unsigned long offset,
 		     bool fill, struct vring_desc *desc)
 {
 	const void __window *p = vhost_ring_ptr(mirror, VHOST_ADDR_DESC, offset,
 						sizeof(*desc), fill);
-	const unsigned long *word = (const unsigned long __force *)p;
-	unsigned long *copy = (unsigned long *)desc;
-	int i;
 
 	if (unlikely(!p))
 		return false;
-	for (i = 0; i < sizeof(*desc) / sizeof(*copy); i += 2) {
-		if (likely(mmu_mirror_load_pair(&word[i], &copy[i])))
-			continue;
-		vhost_ring_poisoned(mirror, VHOST_ADDR_DESC, offset);
-		return false;
-	}
-	return true;
+	if (likely(vhost_ring_copy_desc((const unsigned long __force *)p,
+					desc)))
+		return true;
+	vhost_ring_poisoned(mirror, VHOST_ADDR_DESC, offset);
+	return false;
 }
 
 /* Store @n halves of used elements, inside a section. */

@@ -14,7 +14,7 @@ function number(key) {
 		substr($0, RSTART + length(key), RLENGTH - length(key)) : 0
 }
 
-!/ closed / || /part=log/ { next }
+!/ closed / || !/ part=(desc|avail|used) / { next }
 {
 	# What goes with the process is no disturbance.
 	now["mirrored"] = number("mirrored=")

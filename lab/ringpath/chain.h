@@ -17,6 +17,9 @@
 
 #include <linux/prefetch.h>
 
+/* Without our option: it reads tables as user memory. */
+#include CHAIN_MEM_H
+
 #define VHOST_RING_CHAIN	4
 #define VHOST_RING_AHEAD	8
 

@@ -4,7 +4,7 @@
  * drivers/vhost/vhost.c as a tree has it (VHOST_C), and a worker that calls it as
  * handle_tx() of vhost-net does. The ring accesses are
  *
- *	WINDOWS		those of ring_mirror.h, in a patched tree
+ *	WINDOWS		those of ring_mirror.h, in a patched tree, and of mem_mirror.c
  *	CHAIN		of chain.h in place of it, in the same places
  *	neither		uaccess, in a tree without our patches
  */
@@ -17,6 +17,9 @@
 #include "chain.h"
 #endif
 #include VHOST_C
+#ifdef WINDOWS
+#include MEM_C
+#endif
 #include "ringpath.h"
 
 #define NAME_(a, b)	ringpath_##a##_##b
@@ -39,6 +42,37 @@ void mmu_mirror_publish(struct mmu_mirror_domain *domain,
 	cpu->published = 1;
 }
 
+#define CHUNKS	512UL
+
+/* A cache that has all of the memory from about @p on, as after some use. */
+static struct mmu_mirror_cache *ringpath_cache(unsigned long p, void *percpu)
+{
+	static struct mmu_mirror_cache *cache;
+	unsigned long i, page;
+
+	if (cache)
+		return cache;
+	cache = ringpath_alloc(struct_size(cache, set, 2 * CHUNKS));
+	cache->cpu = (void __percpu *)percpu;
+	cache->mask = 2 * CHUNKS - 1;
+	p = round_down(p, MMU_MIRROR_CACHE_CHUNK);
+	for (i = 0; i < CHUNKS; i++) {
+		struct mmu_mirror_cache_set *set =
+			mmu_mirror_cache_set(cache, p, false);
+		struct mmu_mirror_window *window =
+			ringpath_alloc(struct_size(window, kaddr,
+						   MMU_MIRROR_CHUNK));
+
+		window->uaddr = p;
+		set->tag[0] = p / MMU_MIRROR_CACHE_CHUNK;
+		set->young[0] = 1;
+		set->window[0] = window;
+		for (page = 0; page < MMU_MIRROR_CHUNK; page++, p += PAGE_SIZE)
+			window->kaddr[page] = (void *)p;
+	}
+	return cache;
+}
+
 static void ringpath_mirror(void *queue, void *percpu)
 {
 	struct vhost_virtqueue *vq = queue;
@@ -46,6 +80,8 @@ static void ringpath_mirror(void *queue, void *percpu)
 	int type;
 
 	vq->mirror = mirror;
+	mirror->mem.want = true;
+	mirror->mem.use = ringpath_cache((unsigned long)queue, percpu);
 	mirror->hot.cpu = (void __percpu *)percpu;
 	mirror->hot.kaddr[VHOST_ADDR_DESC] = (void *)vq->desc;
 	mirror->hot.kaddr[VHOST_ADDR_AVAIL] = (void *)vq->avail;

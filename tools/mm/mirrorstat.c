@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * mirrorstat: whose vhost rings are mirrored, and why accesses fell back.
+ * mirrorstat: what of vhost's accesses is mirrored, and why the others fell back.
  *
  * It reads two files of debugfs, vhost_ring_mirror and mmu_range_mirror, of
  * lines of "name=value", and counts nothing itself. Names that it does not know
@@ -38,7 +38,7 @@ struct counters {
 	} at[MAX_COUNTERS];
 };
 
-/* What has columns in common: a part of a ring, or a mirror. */
+/* What has columns in common: a part of a queue, a device's cache, or a mirror. */
 struct row {
 	int pid;
 	char comm[COMM_SIZE];
@@ -48,7 +48,7 @@ struct row {
 	unsigned long fills;
 	unsigned long collisions;
 	unsigned long installed;
-	/* Of a ring. */
+	/* Of a queue, or a device. */
 	bool closed;
 	unsigned long dev;
 	unsigned long vq;
@@ -59,6 +59,11 @@ struct row {
 	unsigned long worst_wait_ns;
 	struct counters drops;
 	struct counters why;
+	/* Of a device's cache of guest memory; @mirrored and @fallback are sums. */
+	bool cache;
+	unsigned long chunks;
+	unsigned long opened;
+	unsigned long evicted;
 	/* Of a mirror. */
 	char id[NAME_SIZE];
 	char kind[NAME_SIZE];
@@ -131,7 +136,7 @@ static const struct {
 	NUMBER(fallback),
 	NUMBER(fills), NUMBER(collisions), NUMBER(installed), NUMBER(mapped),
 	NUMBER(worst_wait_ns), NUMBER(start), NUMBER(end), NUMBER(pages),
-	NUMBER(dirtied), { }
+	NUMBER(dirtied), NUMBER(chunks), NUMBER(opened), NUMBER(evicted), { }
 };
 
 static const char * const tlb_names[] = {
@@ -160,7 +165,7 @@ static void parse_pair(struct row *row, const char *name, char *value)
 		snprintf(row->kind, sizeof(row->kind), "%s", value);
 	else if (!strcmp(name, "mirror"))
 		snprintf(row->id, sizeof(row->id), "%s", value);
-	else if (!strcmp(name, "drops"))
+	else if (!strcmp(name, "drops") || !strcmp(name, "cache_drops"))
 		parse_counters(&row->drops, value);
 	else if (!strcmp(name, "why"))
 		parse_counters(&row->why, value);
@@ -188,6 +193,8 @@ static void parse_line(struct row *row, char *line)
 
 		if (!strcmp(word, "closed"))
 			row->closed = true;
+		if (!strcmp(word, "cache"))
+			row->cache = true;
 		if (!equals)
 			continue;
 		*equals = 0;
@@ -259,6 +266,24 @@ static bool wanted(const struct row *row)
 	return !opt.pid || row->pid == opt.pid;
 }
 
+/* A device's accesses are those of all its parts. */
+static void sum_devices(struct table *table)
+{
+	for (size_t i = 0; i < table->n; i++) {
+		struct row *device = &table->row[i];
+
+		for (size_t j = 0; device->cache && j < table->n; j++) {
+			const struct row *row = &table->row[j];
+
+			if (row->cache || row->closed != device->closed ||
+			    row->pid != device->pid || row->dev != device->dev)
+				continue;
+			device->mirrored += row->mirrored;
+			device->fallback += row->fallback;
+		}
+	}
+}
+
 static void read_table(struct table *table)
 {
 	static const char * const names[] = {
@@ -292,6 +317,7 @@ static void read_table(struct table *table)
 		errx(1, "%s: %s", name, strerror(errno));
 	free(line);
 	fclose(file);
+	sum_devices(table);
 }
 
 /* What happened since. */
@@ -301,8 +327,9 @@ static bool same(const struct row *a, const struct row *b)
 	if (opt.mirrors)
 		return !strcmp(a->id, b->id) && a->pid == b->pid &&
 		       a->start == b->start;
-	return a->closed == b->closed && a->pid == b->pid &&
-	       a->dev == b->dev && a->vq == b->vq && !strcmp(a->part, b->part);
+	return a->closed == b->closed && a->cache == b->cache &&
+	       a->pid == b->pid && a->dev == b->dev && a->vq == b->vq &&
+	       !strcmp(a->part, b->part);
 }
 
 static void subtract_counters(struct counters *now, const struct counters *old)
@@ -321,6 +348,8 @@ static void subtract(struct row *now, const struct row *old)
 	now->collisions -= old->collisions;
 	now->installed -= old->installed;
 	now->dirtied -= old->dirtied;
+	now->opened -= old->opened;
+	now->evicted -= old->evicted;
 	subtract_counters(&now->drops, &old->drops);
 	subtract_counters(&now->why, &old->why);
 	subtract_counters(&now->tlb, &old->tlb);
@@ -489,23 +518,46 @@ static const char *printable(const char *comm)
 	return text;
 }
 
+static void print_owner(const struct row *row)
+{
+	if (row->closed)
+		printf("%7s %-15s %3s", "-", "(closed)", "-");
+	else
+		printf("%7d %-15s %3lu", row->pid, printable(row->comm),
+		       row->dev);
+}
+
+static double percent(unsigned long part, unsigned long all)
+{
+	return all ? 100.0 * part / all : 0.0;
+}
+
+static void print_device(const struct row *row)
+{
+	unsigned long accesses = row->mirrored + row->fallback;
+
+	print_owner(row);
+	printf(" %11lu %9.2f %6lu %8lu %6lu %7lu %6lu %6lu\n", accesses,
+	       percent(row->mirrored, accesses), row->chunks, row->mapped,
+	       row->opened, row->evicted, sum(&row->drops), row->fills);
+}
+
 static void print_ring(const struct row *row)
 {
 	unsigned long accesses = row->mirrored + row->fallback;
 	char mapped[32] = "-";
 
+	print_owner(row);
 	if (row->closed)
-		printf("%7s %-15s %3s %2s", "-", "(closed)", "-", "-");
+		printf(" %2s", "-");
 	else
-		printf("%7d %-15s %3lu %2lu", row->pid,
-		       printable(row->comm), row->dev, row->vq);
+		printf(" %2lu", row->vq);
 	if (row->pages)
 		snprintf(mapped, sizeof(mapped), "%lu/%lu", row->mapped,
 			 row->pages);
-	printf(" %-5s %11lu %9lu %6.2f %8s %6lu %6lu ", row->part,
-	       row->mirrored, row->fallback,
-	       accesses ? 100.0 * row->fallback / accesses : 0.0, mapped,
-	       sum(&row->drops), row->fills);
+	printf(" %-8s %11lu %9lu %6.2f %8s %6lu %6lu ", row->part,
+	       row->mirrored, row->fallback, percent(row->fallback, accesses),
+	       mapped, sum(&row->drops), row->fills);
 	print_counters(&row->why);
 	putchar('\n');
 }
@@ -541,32 +593,63 @@ static bool idle(const struct row *row)
 	return !opt.mirrors && (row->closed || !(row->mirrored + row->fallback));
 }
 
+static const char *interval(double seconds)
+{
+	static char text[64];
+
+	if (seconds > 0)
+		snprintf(text, sizeof(text), "in %.1f s", seconds);
+	else
+		snprintf(text, sizeof(text), "since %s",
+			 opt.mirrors ? "insertion" : "the queues began");
+	return text;
+}
+
+/* One line for each device, and all of its accesses. Return the lines. */
+static size_t print_devices(struct row *const *order, size_t n, size_t room)
+{
+	size_t lines = 1;
+
+	printf("%7s %-15s %3s %11s %9s %6s %8s %6s %7s %6s %6s\n", "PID", "COMM",
+	       "DEV", "ACCESSES", "%MIRRORED", "CHUNKS", "MAPPED", "OPENED",
+	       "EVICTED", "DROPS", "FILLS");
+	for (size_t i = 0; i < n; i++) {
+		if (!order[i]->cache || (!opt.all && idle(order[i])))
+			continue;
+		if (room && ++lines > room)
+			break;
+		print_device(order[i]);
+	}
+	return lines;
+}
+
 static void print_text(struct row *const *order, size_t n, double seconds)
 {
-	size_t screen = opt.once ? 0 : screen_rows(), lines = 2;
-	char when[32], since[64];
+	size_t screen = opt.once ? 0 : screen_rows(), lines = 2, parts = 0;
 	time_t now = time(NULL);
+	char when[32];
 
+	for (size_t i = 0; i < n; i++)
+		parts += !order[i]->cache;
 	strftime(when, sizeof(when), "%F %T", localtime(&now));
 	if (screen)
 		printf("\033[H\033[J");
-	if (seconds > 0)
-		snprintf(since, sizeof(since), "in %.1f s", seconds);
-	else
-		snprintf(since, sizeof(since), "since %s",
-			 opt.mirrors ? "insertion" : "the queues began");
 	printf("%s  %s: %zu, %s\n", when,
-	       opt.mirrors ? "mirrors" : "parts of rings", n, since);
+	       opt.mirrors ? "mirrors" : "parts of queues", parts,
+	       interval(seconds));
+	/* Devices have a third of the screen, at most. */
+	if (!opt.mirrors)
+		lines += print_devices(order, n, screen / 3);
 	if (opt.mirrors)
 		printf("%7s %-15s %-6s %16s %9s %9s %9s %6s %s\n", "PID",
 		       "COMM", "KIND", "START", "PAGES", "MAPPED", "DIRTIED",
 		       "FILLS", "DRIVER");
 	else
-		printf("%7s %-15s %3s %2s %-5s %11s %9s %6s %8s %6s %6s %s\n",
+		printf("%7s %-15s %3s %2s %-8s %11s %9s %6s %8s %6s %6s %s\n",
 		       "PID", "COMM", "DEV", "VQ", "PART", "MIRRORED",
 		       "FALLBACK", "%", "MAPPED", "DROPS", "FILLS", "WHY");
 	for (size_t i = 0; i < n; i++) {
-		if (!opt.all && idle(order[i]))
+		if (order[i]->cache || (!opt.all && idle(order[i])))
 			continue;
 		if (screen && ++lines >= screen)
 			break;
@@ -605,13 +688,34 @@ static void json_counters(const char *name, const struct counters *counters)
 	putchar('}');
 }
 
-static void json_ring(const struct row *row)
+static void json_owner(const struct row *row)
 {
 	printf("\"closed\": %s", row->closed ? "true" : "false");
+	if (row->closed)
+		return;
+	printf(", \"pid\": %d, \"comm\": ", row->pid);
+	json_string(row->comm);
+	printf(", \"dev\": %lu", row->dev);
+}
+
+static void json_device(const struct row *row)
+{
+	json_owner(row);
+	printf(", \"mirrored\": %lu, \"fallback\": %lu", row->mirrored,
+	       row->fallback);
+	printf(", \"chunks\": %lu, \"mapped\": %lu, \"opened\": %lu, \"evicted\": %lu",
+	       row->chunks, row->mapped, row->opened, row->evicted);
+	json_counters("drops", &row->drops);
+	printf(", \"fills\": %lu, \"collisions\": %lu, \"installed\": %lu, \"worst_wait_ns\": %lu",
+	       row->fills, row->collisions, row->installed,
+	       row->worst_wait_ns);
+}
+
+static void json_ring(const struct row *row)
+{
+	json_owner(row);
 	if (!row->closed) {
-		printf(", \"pid\": %d, \"comm\": ", row->pid);
-		json_string(row->comm);
-		printf(", \"dev\": %lu, \"vq\": %lu", row->dev, row->vq);
+		printf(", \"vq\": %lu", row->vq);
 		printf(", \"start\": %lu, \"pages\": %lu, \"mapped\": %lu",
 		       row->start, row->pages, row->mapped);
 	}
@@ -646,22 +750,37 @@ static void json_mirror(const struct row *row)
 	json_string(row->driver);
 }
 
+static void json_rows(const char *name, struct row *const *order, size_t n,
+		      bool caches, void (*print)(const struct row *row))
+{
+	const char *comma = "";
+
+	printf("\"%s\": [", name);
+	for (size_t i = 0; i < n; i++) {
+		if (order[i]->cache != caches)
+			continue;
+		printf("%s{", comma);
+		print(order[i]);
+		putchar('}');
+		comma = ", ";
+	}
+	putchar(']');
+}
+
 /* One line, so that each interval's is a document of its own. */
 static void print_json(struct row *const *order, size_t n, double seconds)
 {
 	printf("{\"time\": %lld, ", (long long)time(NULL));
 	if (seconds > 0)
 		printf("\"seconds\": %.3f, ", seconds);
-	printf("\"%s\": [", opt.mirrors ? "mirrors" : "rings");
-	for (size_t i = 0; i < n; i++) {
-		printf("%s{", i ? ", " : "");
-		if (opt.mirrors)
-			json_mirror(order[i]);
-		else
-			json_ring(order[i]);
-		putchar('}');
+	if (opt.mirrors) {
+		json_rows("mirrors", order, n, false, json_mirror);
+	} else {
+		json_rows("devices", order, n, true, json_device);
+		printf(", ");
+		json_rows("rings", order, n, false, json_ring);
 	}
-	printf("]}\n");
+	printf("}\n");
 }
 
 static void print_table(const struct table *table, double seconds)
@@ -724,12 +843,12 @@ static void print_help(void)
 {
 	static const char text[] =
 		"usage: mirrorstat [OPTION]...\n"
-		"Show whose vhost rings are mirrored, and why accesses fell back.\n\n"
+		"Show what of vhost's accesses is mirrored, and why the others fell back.\n\n"
 		"  -1, --once            what there has been so far, and exit\n"
 		"  -i, --interval=SECS   between two screens, 2 unless told otherwise\n"
 		"  -n, --count=N         exit after N screens\n"
 		"  -j, --json            a line of JSON in place of a screen\n"
-		"  -m, --mirrors         the mirrors of all drivers, not vhost's rings\n"
+		"  -m, --mirrors         the mirrors of all drivers, not vhost's queues\n"
 		"  -s, --sort=COLUMN     by this column: fallback, mirrored, drops, fills,\n"
 		"                        pages, mapped, start, pid, comm; with -m dirtied\n"
 		"  -r, --reverse         the other way round\n"

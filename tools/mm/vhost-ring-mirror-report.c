@@ -227,7 +227,7 @@ static unsigned long long value(const char *line, const char *name)
 	return at ? strtoull(at + strlen(name), NULL, 10) : 0;
 }
 
-/* vhost counts accesses of each ring part, and what closed queues had. */
+/* vhost counts accesses of each part, guest memory too, and what closed queues had. */
 static void add_accesses(struct sample *sample)
 {
 	size_t size = 0;
@@ -439,7 +439,7 @@ static void report(void)
 {
 	static double ratio[MAX_PAIRS];
 	bool packets = by_packet();
-	const char *unit = packets ? "packet" : "ring access";
+	const char *unit = packets ? "packet" : "access";
 	int n = opt.pairs, rank = rank_of_95(n);
 	double mirrored = 0, all = 0;
 	FILE *file;

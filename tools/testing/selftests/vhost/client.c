@@ -31,7 +31,7 @@
 #endif
 
 #define STATS_FILE "/sys/kernel/debug/vhost_ring_mirror"
-#define PARAM_FILE "/sys/module/vhost/parameters/ring_mirror"
+#define PARAM_FILE "/sys/module/vhost/parameters/"
 
 #ifndef VHOST_SET_FORK_FROM_OWNER
 #define VHOST_SET_FORK_FROM_OWNER _IOW(VHOST_VIRTIO, 0x84, __u8)
@@ -707,6 +707,34 @@ int client_send_chain(struct client *c, unsigned int n)
 	return queue_publish(&c->queue[TX]);
 }
 
+void client_put_table(struct client *c, unsigned int n, void *table)
+{
+	struct queue *queue = &c->queue[TX];
+	uint16_t slot = queue->avail_idx % c->num;
+	uint16_t pending = queue->avail_idx - queue->used_idx;
+	char *buf = buf_of(c, TX, slot);
+	size_t left = client_make_packet(buf, c->next_seq[TX] + pending);
+	size_t piece = left / n;
+
+	put_avail(c, TX, buf, left);
+	for (unsigned int i = 0; i < n; i++) {
+		struct vring_desc desc = {
+			.addr = guest_addr(c, buf),
+			.len = i + 1 < n ? piece : left,
+			.flags = i + 1 < n ? VRING_DESC_F_NEXT : 0,
+			.next = i + 1,
+		};
+
+		/* At any address. */
+		memcpy((char *)table + i * sizeof(desc), &desc, sizeof(desc));
+		buf += piece;
+		left -= piece;
+	}
+	desc_of(queue)[slot].addr = guest_addr(c, table);
+	desc_of(queue)[slot].len = n * sizeof(struct vring_desc);
+	desc_of(queue)[slot].flags = VRING_DESC_F_INDIRECT;
+}
+
 /* @n packets that were sent come out, and their buffers come back. */
 int client_sent(struct client *c, unsigned int n)
 {
@@ -867,6 +895,7 @@ static bool line_matches(const char *line, int pid, int q, int part)
 {
 	static const char * const names[] = {
 		" part=desc ", " part=avail ", " part=used ", " part=log ",
+		" part=indirect ", " part=header ", " part=payload ",
 	};
 	bool want_closed = pid == CLOSED;
 	bool closed = strstr(line, " closed ");
@@ -877,7 +906,12 @@ static bool line_matches(const char *line, int pid, int q, int part)
 		return false;
 	if (q >= 0 && number(line, " vq=") != (unsigned long)q)
 		return false;
-	return part == ANY || strstr(line, names[part]);
+	if (part != ANY)
+		return strstr(line, names[part]);
+	for (part = DESC; part <= LOG; part++)
+		if (strstr(line, names[part]))
+			return true;
+	return false;
 }
 
 int stats_read(struct stats *stats, int pid, int q, int part)
@@ -943,14 +977,40 @@ int stats_gone(int pid)
 	return -1;
 }
 
-int ring_mirror_set(bool on)
+long cache_number(int pid, const char *key)
 {
-	int fd = open(PARAM_FILE, O_WRONLY);
+	FILE *file = fopen(STATS_FILE, "r");
+	char line[1024];
+	long sum = 0;
+
+	if (!file)
+		return fail(STATS_FILE);
+	while (fgets(line, sizeof(line), file))
+		if (strstr(line, " cache ") &&
+		    number(line, "pid=") == (unsigned long)pid)
+			sum += number(line, key);
+	fclose(file);
+	return sum;
+}
+
+static int param_set(const char *path, bool on)
+{
+	int fd = open(path, O_WRONLY);
 	bool ok;
 
 	if (fd < 0)
-		return fail(PARAM_FILE);
+		return fail(path);
 	ok = write(fd, on ? "Y" : "N", 1) == 1;
 	close(fd);
-	return ok ? 0 : fail(PARAM_FILE);
+	return ok ? 0 : fail(path);
+}
+
+int ring_mirror_set(bool on)
+{
+	return param_set(PARAM_FILE "ring_mirror", on);
+}
+
+int mem_mirror_set(bool on)
+{
+	return param_set(PARAM_FILE "mem_mirror", on);
 }

@@ -23,7 +23,11 @@
 #define TX 1
 #define NR_QUEUES 2
 
-enum part { DESC, AVAIL, USED, NR_PARTS, LOG = NR_PARTS };
+enum part {
+	DESC, AVAIL, USED, NR_PARTS, LOG = NR_PARTS,
+	/* Kinds of guest memory. */
+	INDIRECT, HEADER, PAYLOAD, NR_COUNTED,
+};
 
 #define PAGE 4096UL
 /* Room for one ring part of up to MAX_NUM, and the bytes of a packet buffer. */
@@ -154,6 +158,11 @@ int client_send_from(struct client *c, void *buf);
 /* One packet, in a chain of @n descriptors that are client_stride() apart. */
 int client_send_chain(struct client *c, unsigned int n);
 unsigned int client_stride(struct client *c);
+/*
+ * Have a packet be next that comes with a table of @n indirect descriptors at @table,
+ * which is memory of the device's. For queue_publish(), and client_sent().
+ */
+void client_put_table(struct client *c, unsigned int n, void *table);
 int client_sent(struct client *c, unsigned int n);
 int client_received(struct client *c, unsigned int n);
 unsigned int client_used(struct client *c, int q);
@@ -227,7 +236,7 @@ struct stats {
 
 /*
  * Sum over the lines of process @pid (or ANY, or CLOSED for what is gone),
- * queue @q (or ANY) and part @part (or ANY).
+ * queue @q (or ANY) and part @part (or ANY, of the rings and the log).
  */
 int stats_read(struct stats *stats, int pid, int q, int part);
 /* The sum of one number of them, "fills=" or, of a list, "clear:"; or -1. */
@@ -235,5 +244,8 @@ long stats_number(int pid, int q, int part, const char *key);
 /* Wait until there is nothing left of a process whose devices are closed. */
 int stats_gone(int pid);
 int ring_mirror_set(bool on);
+int mem_mirror_set(bool on);
+/* The sum of a number of the caches of guest memory, such as "chunks=". */
+long cache_number(int pid, const char *key);
 
 #endif

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <linux/const.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -57,6 +58,12 @@ FIXTURE_VARIANT_ADD(log, large_event_idx)
 		.num = MAX_NUM,
 		.features = 1ULL << VIRTIO_RING_F_EVENT_IDX,
 	},
+};
+
+/* vhost itself writes to each buffer, of guest memory that a cache has. */
+FIXTURE_VARIANT_ADD(log, mergeable)
+{
+	.config = { .features = 1ULL << VIRTIO_NET_F_MRG_RXBUF },
 };
 
 FIXTURE_SETUP(log)

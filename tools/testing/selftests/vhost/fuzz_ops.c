@@ -324,21 +324,44 @@ static void make_chain(struct run *r, struct rng *g, int q, uint64_t desc_at,
 	}
 }
 
+/*
+ * Where a table of @n descriptors is: mostly behind a buffer, or anywhere, across
+ * pages, across what a window of the cache maps, or on top of a ring.
+ */
+static uint64_t draw_table(struct run *r, struct rng *g, int q, unsigned int n)
+{
+	size_t size = n * sizeof(struct vring_desc);
+
+	if (odd(r, g, 12))
+		return draw_place(g, below(g, NR_REGIONS), size);
+	if (odd(r, g, 16))
+		return r->part[q][below(g, NR_PARTS)] + below(g, 4) * 16;
+	if (one_in(g, 4))
+		return region_at(PICK(g, healthy)) +
+		       (1 + below(g, FUZZ_REGION / PAGE - 1)) * PAGE -
+		       below(g, size + 1);
+	if (one_in(g, 8))
+		return HUGETLB_AT - below(g, size + 1);
+	return region_at(R_PACKETS) + (below(g, 4) + NR_SLOTS / 2) * SLOT - 256;
+}
+
 /* @n buffers for the device, and most of the time it is told. */
 static void offer(struct run *r, struct rng *g, int q, unsigned int n)
 {
 	unsigned int mask = r->num[q] - 1;
 	unsigned int i = r->avail_idx[q] & mask;
-	bool tables = r->good.features & INDIRECT && one_in(g, 3);
+	bool tables = r->good.features & INDIRECT && one_in(g, 2);
 
 	if (!r->num[q])
 		return;
 	while (n--) {
 		unsigned int len = one_in(g, 3) ? 1 + below(g, 3) : 1;
 
+		/* More than are read at once. */
+		if (tables && one_in(g, 4))
+			len = 1 + below(g, 10);
 		if (tables) {
-			uint64_t table = region_at(R_PACKETS) +
-					 (n % 4 + NR_SLOTS / 2) * SLOT - 256;
+			uint64_t table = draw_table(r, g, q, len);
 			struct vring_desc desc = {
 				.addr = table,
 				.len = len * sizeof(desc),

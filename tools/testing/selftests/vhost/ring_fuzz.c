@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * vhost's rings through windows make no difference to hostile user space: each
+ * vhost's rings through windows, and guest memory through caches, make no difference
+ * to hostile user space: each
  * program (fuzz.c) is run with windows and without, and must be seen to do the
  * same. One that is not is made as short as it can be, and printed. A third run,
  * with windows, does not wait for the device, and only has to survive that.
@@ -62,7 +63,7 @@ static struct {
 	unsigned long refused;
 	/* In runs without windows. */
 	unsigned long astray;
-	struct stats part[NR_PARTS + 1];
+	struct stats part[NR_COUNTED];
 	bool tainted;
 	bool broken;
 } sum;
@@ -104,7 +105,7 @@ static int closed_stats(struct stats *part)
 {
 	if (stats_gone(getpid()))
 		return -1;
-	for (int p = 0; p <= NR_PARTS; p++)
+	for (int p = 0; p < NR_COUNTED; p++)
 		if (stats_read(&part[p], CLOSED, ANY, p))
 			return -1;
 	return 0;
@@ -274,7 +275,7 @@ static void count(const struct fuzz_program *program, const struct stats *old,
 {
 	unsigned long mirrored = 0;
 
-	for (int p = 0; p <= NR_PARTS; p++) {
+	for (int p = 0; p < NR_COUNTED; p++) {
 		sum.part[p].mirrored += new[p].mirrored - old[p].mirrored;
 		sum.part[p].fallback += new[p].fallback - old[p].fallback;
 		sum.part[p].drops += new[p].drops - old[p].drops;
@@ -308,8 +309,7 @@ static void hurry(struct fuzz_program *program)
 
 static void try_seed(struct fuzz_program *program, bool verbose)
 {
-	struct stats before[NR_PARTS + 1], between[NR_PARTS + 1],
-		     after[NR_PARTS + 1];
+	struct stats before[NR_COUNTED], between[NR_COUNTED], after[NR_COUNTED];
 	struct verdict verdict;
 
 	if (closed_stats(before) ||
@@ -321,7 +321,7 @@ static void try_seed(struct fuzz_program *program, bool verbose)
 		return;
 	}
 	count(program, before, between);
-	for (int p = 0; p <= NR_PARTS; p++)
+	for (int p = 0; p < NR_COUNTED; p++)
 		sum.astray += after[p].mirrored - between[p].mirrored;
 	if (verbose)
 		print_trace(trace[0]);
@@ -385,7 +385,9 @@ static void keep_only(struct fuzz_program *program, const char *list)
 
 static void print_sum(uint64_t first)
 {
-	static const char * const names[] = { "desc", "avail", "used", "log" };
+	static const char * const names[] = {
+		"desc", "avail", "used", "log", "indirect", "header", "payload"
+	};
 
 	ksft_print_msg("%lu seeds from %llu, %lu of vsock\n", sum.seeds,
 		       (unsigned long long)first, sum.vsock);
@@ -393,7 +395,7 @@ static void print_sum(uint64_t first)
 		       sum.refused, sum.packets);
 	ksft_print_msg("%lu owners died, %lu workers stuck, %lu runs torn\n",
 		       sum.dies, sum.stuck, sum.torn);
-	for (int p = 0; p <= NR_PARTS; p++)
+	for (int p = 0; p < NR_COUNTED; p++)
 		ksft_print_msg("%s: %lu accesses mirrored, %lu fell back, %lu drops\n",
 			       names[p], sum.part[p].mirrored,
 			       sum.part[p].fallback, sum.part[p].drops);
@@ -447,7 +449,7 @@ int main(int argc, char **argv)
 	reason = why_skip();
 	if (reason)
 		ksft_exit_skip("%s\n", reason);
-	ksft_set_plan(6);
+	ksft_set_plan(7);
 	trace[0] = mmap(NULL, 2 * sizeof(*trace[0]), PROT_READ | PROT_WRITE,
 			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (trace[0] == MAP_FAILED || fuzz_site_open(&site, dir))
@@ -489,6 +491,9 @@ int main(int argc, char **argv)
 	ksft_test_result(sum.hit * 100 >= sum.seeds * SHARE && !sum.astray,
 			 "fuzz.rings_were_mirrored in %lu of %lu, and in none of the others\n",
 			 sum.hit, sum.seeds);
+	ksft_test_result((sum.part[INDIRECT].mirrored &&
+			  sum.part[HEADER].mirrored) || sum.seeds < FEW_SEEDS,
+			 "fuzz.guest_memory_was_mirrored\n");
 	if (site.vsock)
 		ksft_test_result(sum.vsock || sum.seeds < FEW_SEEDS,
 				 "fuzz.vsock_was_among_them\n");

@@ -35,7 +35,9 @@
 #define PARAMETER "/sys/module/vhost/parameters/ring_mirror"
 #define DEBUGFS "/sys/kernel/debug"
 
-static const char * const parts[] = { "desc", "avail", "used", "log" };
+static const char * const parts[] = {
+	"desc", "avail", "used", "log", "indirect", "header", "payload"
+};
 
 static const char * const whys[] = {
 	"off", "nowhere", "reset", "opening", "failed", "unfilled",
@@ -70,7 +72,7 @@ FIXTURE_TEARDOWN(watch)
 static void expect_traced(struct __test_metadata *_metadata)
 {
 	for (int q = 0; q < NR_QUEUES; q++) {
-		for (int p = 0; p <= LOG; p++) {
+		for (int p = 0; p < NR_COUNTED; p++) {
 			long all = 0;
 
 			for (int i = 0; whys[i]; i++) {
@@ -403,11 +405,20 @@ static void expect_same(struct __test_metadata *_metadata, const char *ring,
 		  json_number(json_member(ring, "drops"), "clear"));
 }
 
+static long sum_of_parts(const char *key)
+{
+	long sum = 0;
+
+	for (int p = 0; p < NR_COUNTED; p++)
+		sum += stats_number(getpid(), ANY, p, key);
+	return sum;
+}
+
 TEST_F_TIMEOUT(watch, mirrorstat_says_the_same, TIMEOUT)
 {
 	struct client_config config = { };
 	struct client *c = &self->c;
-	const char *json, *end, *comm;
+	const char *json, *end, *comm, *device;
 	char *out = malloc(OUT_SIZE);
 	char args[64];
 
@@ -425,14 +436,23 @@ TEST_F_TIMEOUT(watch, mirrorstat_says_the_same, TIMEOUT)
 	json = json_member(out, "rings");
 	ASSERT_NE(NULL, json);
 	for (int q = 0; q < NR_QUEUES; q++) {
-		for (int p = 0; p <= LOG; p++) {
+		for (int p = 0; p < NR_COUNTED; p++) {
 			const char *ring = find_ring(json, q, p);
 
 			ASSERT_NE(NULL, ring);
 			expect_same(_metadata, ring, q, p);
 		}
 	}
-	EXPECT_EQ(NULL, json_element(json, NR_QUEUES * (LOG + 1)));
+	EXPECT_EQ(NULL, json_element(json, NR_QUEUES * NR_COUNTED));
+	device = json_element(json_member(out, "devices"), 0);
+	ASSERT_NE(NULL, device);
+	EXPECT_EQ(NULL, json_element(json_member(out, "devices"), 1));
+	EXPECT_EQ(sum_of_parts(" mirrored="), json_number(device, "mirrored"));
+	EXPECT_EQ(sum_of_parts(" fallback="), json_number(device, "fallback"));
+	EXPECT_EQ(cache_number(getpid(), " chunks="),
+		  json_number(device, "chunks"));
+	EXPECT_EQ(cache_number(getpid(), " mapped="),
+		  json_number(device, "mapped"));
 	comm = json_member(json_element(json, 0), "comm");
 	ASSERT_NE(NULL, comm);
 	EXPECT_EQ(0, strncmp(comm, "\"a \\\"b\\\\ \\u001b\\u00ff\"", 22));
