@@ -22,8 +22,13 @@ BEGIN {
 	proof["thp"] = "thp_collapse_alloc thp_split_page"
 	proof["migrate"] = "pgmigrate_success"
 	nr_parts = split("desc avail used", parts)
+	# Small pieces of guest memory, which the cache maps as they are used.
+	nr_kinds = split("indirect header payload", kinds)
 	MIN_LIVE = 100
 	MIN_SHARE = 99
+	# Of all of these, and of the indirect descriptors alone.
+	MIN_SMALL = 95
+	MIN_INDIRECT = 99
 }
 
 # The counters of a ring part: what there was before counts against it.
@@ -86,6 +91,12 @@ function table(phase,    i, n, list, event, client) {
 		print_row(parts[i] ": mirrored / fallen back",
 			  accesses(phase, 1, parts[i]),
 			  accesses(phase, 0, parts[i]))
+	for (i = 1; i <= nr_kinds; i++)
+		print_row(kinds[i] ": mirrored / fallen back",
+			  accesses(phase, 1, kinds[i]),
+			  accesses(phase, 0, kinds[i]))
+	print_row("% of all of these mirrored",
+		  sprintf("%.2f", share_of_small(phase)), "-")
 	print_row("invalidations of live pages", live[phase, 1] + 0,
 		  live[phase, 0] + 0)
 	for (client in clients) {
@@ -121,12 +132,44 @@ function demand(ok, what) {
 		failed++
 }
 
+function percent(m, f) {
+	return m + f ? 100 * m / (m + f) : 0
+}
+
 function share(phase,    i, m, f) {
 	for (i = 1; i <= nr_parts; i++) {
 		m += mirrored[phase, 1, parts[i]]
 		f += fallback[phase, 1, parts[i]]
 	}
-	return m + f ? 100 * m / (m + f) : 0
+	return percent(m, f)
+}
+
+function share_of_small(phase,    i, m, f) {
+	for (i = 1; i <= nr_parts; i++) {
+		m += mirrored[phase, 1, parts[i]]
+		f += fallback[phase, 1, parts[i]]
+	}
+	for (i = 1; i <= nr_kinds; i++) {
+		m += mirrored[phase, 1, kinds[i]]
+		f += fallback[phase, 1, kinds[i]]
+	}
+	return percent(m, f)
+}
+
+function demand_memory(phase,    i, tables) {
+	for (i = 1; i <= nr_kinds; i++)
+		demand(mirrored[phase, 0, kinds[i]] == 0,
+		       phase ": " kinds[i] " was not mirrored with ring_mirror=0")
+	if (phase != "undisturbed")
+		return
+	tables = percent(mirrored[phase, 1, "indirect"],
+			 fallback[phase, 1, "indirect"])
+	demand(tables >= MIN_INDIRECT,
+	       sprintf("%s: %.2f %% of the indirect descriptors mirrored, wanted %d %%",
+		       phase, tables, MIN_INDIRECT))
+	demand(share_of_small(phase) >= MIN_SMALL,
+	       sprintf("%s: %.2f %% of the small accesses mirrored, wanted %d %%",
+		       phase, share_of_small(phase), MIN_SMALL))
 }
 
 function demand_phase(phase,    i, n, list, mode, client) {
@@ -151,6 +194,7 @@ function demand_phase(phase,    i, n, list, mode, client) {
 		       fallback[phase, 0, parts[i]] > 0,
 		       phase ": " parts[i] " was not with ring_mirror=0")
 	}
+	demand_memory(phase)
 	if (phase == "undisturbed")
 		demand(share(phase) >= MIN_SHARE,
 		       sprintf("%s: %.2f %% of the accesses mirrored, wanted %d %%",
