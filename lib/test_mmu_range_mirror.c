@@ -1000,7 +1000,7 @@ static void test_stats_cache(struct test_mirror *tm,
 	struct mmu_mirror_cache_stats cache;
 	unsigned long i;
 
-	mmu_mirror_cache_stats(tm->cache, &cache);
+	mmu_mirror_cache_get_stats(tm->cache, &cache);
 	for (i = 0; i < MMU_MIRROR_NR_EVENTS; i++)
 		stats->drops[i] = cache.drops[i];
 	/* Whatever was installed is mapped, or has been dropped. */

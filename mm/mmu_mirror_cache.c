@@ -247,9 +247,11 @@ void *mmu_mirror_cache_absent(struct mmu_mirror_cache *cache,
 			      struct mmu_mirror_window *window,
 			      unsigned long page)
 {
+	unsigned long since = jiffies - READ_ONCE(cache->filled);
+
 	/* Also for mmu_mirror_cache_absence(). */
 	WRITE_ONCE(window->missed, page);
-	if (READ_ONCE(cache->filled) == jiffies)
+	if (!since)
 		return NULL;
 	mmu_mirror_window_miss(window, page);
 	/* Not for one that rests. */
@@ -396,14 +398,14 @@ size_t mmu_mirror_cache_write(struct mmu_mirror_cache *cache,
 EXPORT_SYMBOL_GPL(mmu_mirror_cache_write);
 
 /**
- * mmu_mirror_cache_stats - what a cache has seen so far
+ * mmu_mirror_cache_get_stats - what a cache has seen so far
  * @cache: the cache, not closed
  * @stats: where to put it
  *
  * Context: any that may take a spinlock.
  */
-void mmu_mirror_cache_stats(struct mmu_mirror_cache *cache,
-			    struct mmu_mirror_cache_stats *stats)
+void mmu_mirror_cache_get_stats(struct mmu_mirror_cache *cache,
+				struct mmu_mirror_cache_stats *stats)
 {
 	struct mmu_mirror_window *window;
 	unsigned long i;

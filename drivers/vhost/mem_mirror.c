@@ -301,7 +301,7 @@ static void stats_add_cache(struct vhost_mem_stats *stats,
 	struct mmu_mirror_cache_stats now;
 	int event;
 
-	mmu_mirror_cache_stats(cache, &now);
+	mmu_mirror_cache_get_stats(cache, &now);
 	stats->chunks += now.chunks;
 	stats->mapped += now.mapped;
 	stats->opened += now.opened;

@@ -116,8 +116,8 @@ size_t mmu_mirror_cache_write(struct mmu_mirror_cache *cache,
 enum mmu_mirror_absence
 mmu_mirror_cache_absence(struct mmu_mirror_cache *cache, unsigned long uaddr,
 			 bool write);
-void mmu_mirror_cache_stats(struct mmu_mirror_cache *cache,
-			    struct mmu_mirror_cache_stats *stats);
+void mmu_mirror_cache_get_stats(struct mmu_mirror_cache *cache,
+				struct mmu_mirror_cache_stats *stats);
 
 /* private: the slow halves of mmu_mirror_cache_ptr() */
 void *mmu_mirror_cache_miss(struct mmu_mirror_cache *cache,

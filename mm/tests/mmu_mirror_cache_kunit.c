@@ -96,7 +96,7 @@ static struct mmu_mirror_cache_stats stats_of(struct cache_test *t)
 {
 	struct mmu_mirror_cache_stats stats;
 
-	mmu_mirror_cache_stats(t->cache, &stats);
+	mmu_mirror_cache_get_stats(t->cache, &stats);
 	return stats;
 }
 
@@ -358,7 +358,7 @@ static void cache_fills_at_a_rate(struct kunit *test)
 		window->rest.until = jiffies;
 		t.cache->filled = jiffies;
 		look(&t, t.addr, false);
-		if (t.cache->filled == jiffies)
+		if (!(jiffies - t.cache->filled))
 			break;
 		settle();
 		invalidate(t.addr, t.addr + PAGE_SIZE);
