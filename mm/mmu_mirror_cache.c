@@ -426,7 +426,7 @@ void mmu_mirror_cache_get_stats(struct mmu_mirror_cache *cache,
 	}
 	spin_unlock(&cache->lock);
 }
-EXPORT_SYMBOL_GPL(mmu_mirror_cache_stats);
+EXPORT_SYMBOL_GPL(mmu_mirror_cache_get_stats);
 
 /* On the mm's queue, after the last of cache_open_work(). */
 static void cache_reap(struct work_struct *work)
