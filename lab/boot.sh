@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # lab/boot.sh -k stock|plain|ours-SERIES|stock-SERIES|NAME -r ROOTDIR -o OUTDIR [-t SECONDS] [-m MIB]
-#             [-s CPUS] [-i ext4] [-c CPU] [-a "KERNEL ARGUMENTS"]
+#             [-s CPUS[/POSSIBLE]] [-i ext4] [-c CPU] [-a "KERNEL ARGUMENTS"]
 #             [-q "QEMU ARGUMENTS"] [-I]
 #
 # Boot a kernel on ROOTDIR (see lab/root.sh), run its /test.sh, and judge:
@@ -15,7 +15,8 @@
 # qemu.log (how CPUs were reset, and a triple fault).
 # ROOTDIR becomes an initramfs, or with -i ext4 a disk. Memory is on two NUMA
 # nodes, but for other architectures' kernels (lab/arch.sh), which are always
-# emulated. On stdout one line says what the machine was.
+# emulated. On stdout one line says what the machine was. Of POSSIBLE CPUs only the
+# first CPUs are brought up; the test may bring up others, which cost nothing before.
 #
 # A run that dies of a known fault of QEMU's TCG (lab/stale.awk), and of nothing
 # else, is booted again, at most AGAIN times; a line on stdout says so each time,
@@ -45,6 +46,7 @@ OUT=
 seconds=60
 mib=2048
 cpus=2
+possible=2
 image=
 cpu=EPYC-Rome,+svm,+npt
 args=
@@ -57,7 +59,10 @@ while getopts k:r:o:t:m:s:i:c:a:q:I option; do
 	o) OUT=$OPTARG ;;
 	t) seconds=$OPTARG ;;
 	m) mib=$OPTARG ;;
-	s) cpus=$OPTARG ;;
+	s)
+		cpus=${OPTARG%/*}
+		possible=${OPTARG#*/}
+		;;
 	i) image=$OPTARG ;;
 	c) cpu=$OPTARG ;;
 	a) args=$OPTARG ;;
@@ -89,7 +94,7 @@ pack() {
 # hardware ACCEL: QEMU's words for the machine.
 hardware() {
 	if [ -n "$KARCH" ]; then
-		echo "-accel tcg,thread=multi $MACHINE -smp $cpus -m $mib"
+		echo "-accel tcg,thread=multi $MACHINE -smp $possible -m $mib"
 		return
 	fi
 	case $1 in
@@ -101,7 +106,7 @@ hardware() {
 	*) echo "-accel tcg,thread=multi -cpu $cpu" ;;
 	esac
 	half=$((mib / 2))
-	echo "-smp $cpus,sockets=$cpus,cores=1 -m $((half * 2))"
+	echo "-smp $possible,sockets=$possible,cores=1 -m $((half * 2))"
 	echo "-object memory-backend-ram,id=ram0,size=${half}M"
 	echo "-object memory-backend-ram,id=ram1,size=${half}M"
 	echo "-numa node,memdev=ram0,cpus=0"
@@ -118,7 +123,7 @@ qemu() {
 	# do, would patch the scheduler under an emulator that now and then runs
 	# into a breakpoint that is gone.
 	append="console=$CONSOLE panic=-1 oops=panic numa_balancing=disable"
-	append="$append SLOW=$slow${one_cpu:+ maxcpus=1} $5"
+	append="$append SLOW=$slow${one_cpu:+ maxcpus=1} lab.cpus=$cpus $5"
 	# Without it the kernel panics if its timer does not tick at once, which
 	# QEMU may have no CPU for.
 	case $KARCH in
@@ -231,7 +236,7 @@ boot() {
 one_cpu=yes
 ! grep -qs '^CONFIG_KUNIT=y' "$CACHE/build/$KERNEL/.config" || one_cpu=
 cpus1=
-[ "$cpus" -lt 2 ] || cpus1=1-$((cpus - 1))
+[ "$possible" -lt 2 ] || cpus1=1-$((possible - 1))
 rm -f "$OUT"/console.*
 accel=$(choose_accel)
 case $image in
@@ -275,7 +280,9 @@ until boot; do
 done
 nodes=' on 2 nodes'
 [ -z "$KARCH" ] || nodes=
-echo "# $KERNEL under $accel, $cpus CPUs, $mib MiB$nodes: $took s"
+of=
+[ "$cpus" = "$possible" ] || of=" of $possible"
+echo "# $KERNEL under $accel, $cpus$of CPUs, $mib MiB$nodes: $took s"
 
 if [ -n "$complained" ]; then
 	say "the kernel complained:"

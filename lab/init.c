@@ -12,15 +12,15 @@
  * device's file system; what runs from the initramfs only loads the modules
  * that it takes to get there.
  *
- * Where the kernel was told to boot with one CPU (maxcpus=1), the others are brought
- * up when the modules are loaded and nothing of the kernel's own is patched any more:
- * an emulator may get that wrong (lab/stale.awk).
+ * Where the kernel was told to boot with one CPU (maxcpus=1), the others, but for those
+ * from lab.cpus=NUMBER on, are brought up when the modules are loaded and nothing of the
+ * kernel's own is patched any more: an emulator may get that wrong (lab/stale.awk).
  *
  * With lab.shell=DEVICE there is a shell on that terminal in place of /test.sh.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -131,20 +131,6 @@ static int write_to(const char *path, const char *what)
 	return ok;
 }
 
-/* The first group that has a controller of memory switches branches everywhere. */
-static void bring_up_cpus(void)
-{
-	glob_t cpus;
-
-	if (write_to("/sys/fs/cgroup/cgroup.subtree_control", "+memory"))
-		mkdir("/sys/fs/cgroup/lab", 0755);
-	if (glob("/sys/devices/system/cpu/cpu[0-9]*/online", 0, NULL, &cpus))
-		return;
-	for (size_t i = 0; i < cpus.gl_pathc; i++)
-		write_to(cpus.gl_pathv[i], "1");
-	globfree(&cpus);
-}
-
 /* The value of a parameter on the kernel's command line, or NULL. */
 static char *parameter(const char *name)
 {
@@ -159,6 +145,25 @@ static char *parameter(const char *name)
 		if (!strncmp(word, name, strlen(name)))
 			return word + strlen(name);
 	return NULL;
+}
+
+/* The first group that has a controller of memory switches branches everywhere. */
+static void bring_up_cpus(void)
+{
+	const char *limit = parameter("lab.cpus=");
+	int nr = limit ? atoi(limit) : INT_MAX;
+	char path[64];
+
+	if (write_to("/sys/fs/cgroup/cgroup.subtree_control", "+memory"))
+		mkdir("/sys/fs/cgroup/lab", 0755);
+	for (int cpu = 0; cpu < nr; cpu++) {
+		snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d", cpu);
+		if (access(path, F_OK))
+			return;
+		snprintf(path, sizeof(path),
+			 "/sys/devices/system/cpu/cpu%d/online", cpu);
+		write_to(path, "1");
+	}
 }
 
 /* The disk's driver may still be probing. */

@@ -26,8 +26,11 @@ files="-b modprobe -b mkfs.ext4 -b /etc/mke2fs.conf -b mkfs.xfs"
 # What takes minutes where it is emulated, with KASAN or KCSAN.
 left_out="-e writeback -e fuzz"
 qemu=
+cpus=2
 case $kernel in
 stock|ours-*)
+	# A mask of CPUs has two words.
+	cpus=2/66
 	base=6.12
 	[ "$kernel" = stock ] || base=${kernel#ours-}
 	# The others have no xfs, and no persistent memory.
@@ -144,7 +147,7 @@ fi >"$root/etc/programs"
 
 status=0
 "$LAB/boot.sh" -k "$kernel" -r "$root" -o "$out" -t "$seconds" \
-	${MIB:+-m "$MIB"} ${ARGS:+-a "$ARGS"} ${qemu:+-q "$qemu"} \
+	-s "$cpus" ${MIB:+-m "$MIB"} ${ARGS:+-a "$ARGS"} ${qemu:+-q "$qemu"} \
 	${MINUTES:+-i ext4} || status=$?
 cat "$out/results" 2>/dev/null || true
 printf 'TAP version 13\n1..1\n'
