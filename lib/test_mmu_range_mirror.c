@@ -976,6 +976,7 @@ static void test_stats_window(struct test_mirror *tm,
 	stats->fills = READ_ONCE(window->fills);
 	stats->collisions = window->collisions;
 	stats->nr_waits = atomic_long_read(&tm->domain->nr_waits);
+	stats->nr_interrupts = atomic_long_read(&tm->domain->nr_interrupts);
 	stats->worst_wait_ns = atomic_long_read(&tm->domain->worst_wait_ns);
 	stats->mapped = test_count(tm, 0, window->npages);
 }

@@ -128,6 +128,7 @@ enum test_mirror_point {
  * @fills: fills of the windows that have ended
  * @collisions: lookups that an invalidation made void (not of tables)
  * @nr_waits: waits that had to look at other CPUs, or to sleep
+ * @nr_interrupts: CPUs that these interrupted (windows only)
  * @worst_wait_ns: the longest of them
  * @points: how often each injection point was reached while armed
  * @stopped: how many tasks stand at each injection point
@@ -144,6 +145,7 @@ struct test_mirror_stats {
 	__u64 fills;
 	__u64 collisions;
 	__u64 nr_waits;
+	__u64 nr_interrupts;
 	__u64 worst_wait_ns;
 	__u64 points[TEST_MIRROR_NR_POINTS];
 	__u64 stopped[TEST_MIRROR_NR_POINTS];

@@ -13,6 +13,7 @@
 #include <linux/hashtable.h>
 #include <linux/highmem.h>
 #include <linux/init.h>
+#include <linux/interval_tree.h>
 #include <linux/kthread.h>
 #include <linux/ktime.h>
 #include <linux/memcontrol.h>
@@ -37,6 +38,8 @@
 #define WINDOW_BATCH		64
 /* Pages that one fill looks at: half a millisecond. */
 #define WINDOW_FILL		8192UL
+/* Pages of a domain's windows that are dropped together: preemption is off. */
+#define DROP_TOGETHER		4096UL
 /* A window of 1 GiB. */
 #define WINDOW_MAX_PAGES	(SZ_1G >> PAGE_SHIFT)
 /* How long a window rests between fills while invalidations go on ... */
@@ -59,6 +62,7 @@
  * @wq: one item at a time. Of its own: a worker that waits for what an owner
  *	does must not be one of so many that all owners share
  * @destroy: once nobody holds it
+ * @domain: see mmu_mirror_queue_domain(); NULL until it is asked for
  * @spent_ns: CPU time of fills that has not been rested for; of the worker
  * @rested: when it was last brought up to date
  * @rcu: for freeing after the last reader
@@ -70,6 +74,7 @@ struct mmu_mirror_queue {
 	unsigned int users;
 	struct workqueue_struct *wq;
 	struct work_struct destroy;
+	struct mmu_mirror_domain *domain;
 	s64 spent_ns;
 	u64 rested;
 	struct rcu_head rcu;
@@ -116,6 +121,7 @@ EXPORT_SYMBOL_GPL(mmu_mirror_charge_end);
 static void queue_free(struct mmu_mirror_queue *queue)
 {
 	destroy_workqueue(queue->wq);
+	mmu_mirror_domain_destroy(queue->domain);
 	mmdrop(queue->mm);
 	/* A reader that is inside a section may still miss in a closed window. */
 	kfree_rcu(queue, rcu);
@@ -326,9 +332,12 @@ struct mmu_mirror_domain *mmu_mirror_domain_alloc(void)
 	if (!zalloc_cpumask_var(&domain->mask, GFP_KERNEL_ACCOUNT))
 		goto free_cpu;
 	refcount_set(&domain->users, 1);
+#if !MMU_RANGE_MIRROR_TWO_PASS
+	spin_lock_init(&domain->lock);
+	domain->windows = RB_ROOT_CACHED;
+#endif
 	for_each_possible_cpu(cpu)
 		per_cpu_ptr(domain->cpu, cpu)->domain = domain;
-	domain->caller = __builtin_return_address(0);
 	return domain;
 
 free_cpu:
@@ -338,6 +347,44 @@ free_domain:
 	return NULL;
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_domain_alloc);
+
+/**
+ * mmu_mirror_queue_domain - the domain that an mm's windows may share
+ * @queue: the mm's queue, which the caller holds as long as it uses the domain
+ *
+ * An invalidation drains each domain that it hits, one after the other. So whoever
+ * opens many windows of an mm that one invalidation may hit, such as those of all
+ * queues of a device or of all devices of a process, opens them in this domain: it
+ * is drained once. In return, each of these invalidations interrupts every CPU that
+ * reads for that mm.
+ *
+ * The queue destroys it. Its memory is charged to the owner.
+ *
+ * Context: process context, sleeps.
+ * Return: the domain, or NULL if there is no memory.
+ */
+struct mmu_mirror_domain *mmu_mirror_queue_domain(struct mmu_mirror_queue *queue)
+{
+	/* Pairs with the release below. */
+	struct mmu_mirror_domain *domain = smp_load_acquire(&queue->domain);
+	struct mmu_mirror_domain *other;
+	struct mmu_mirror_charge charge;
+
+	if (domain)
+		return domain;
+	mmu_mirror_charge_begin(&charge, queue->mm);
+	domain = mmu_mirror_domain_alloc();
+	mmu_mirror_charge_end(&charge);
+	if (!domain)
+		return NULL;
+	/* Whoever loads the pointer finds the domain made. */
+	other = cmpxchg_release(&queue->domain, NULL, domain);
+	if (!other)
+		return domain;
+	mmu_mirror_domain_destroy(domain);
+	return smp_load_acquire(&queue->domain); /* as above */
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_queue_domain);
 
 static void domain_free(struct rcu_head *rcu)
 {
@@ -451,6 +498,15 @@ static void domain_wait_readers(struct mmu_mirror_domain *domain)
 	}
 }
 
+/* A CPU that is offline is not interrupted, nor is this one. */
+static void domain_account_interrupts(struct mmu_mirror_domain *domain,
+				      struct cpumask *mask)
+{
+	__cpumask_clear_cpu(smp_processor_id(), mask);
+	atomic_long_add(cpumask_weight_and(mask, cpu_online_mask),
+			&domain->nr_interrupts);
+}
+
 static void domain_interrupt_readers(struct mmu_mirror_domain *domain)
 {
 	struct cpumask *mask;
@@ -463,6 +519,7 @@ static void domain_interrupt_readers(struct mmu_mirror_domain *domain)
 	for (word = 0; word < BITS_TO_LONGS(nr_cpu_ids); word++)
 		cpumask_bits(mask)[word] = domain_mask_word(domain, word);
 	on_each_cpu_mask(mask, domain_drain_ipi, domain, true);
+	domain_account_interrupts(domain, mask);
 	/* Orders the handlers before the counts that are read next. */
 	smp_mb();
 	preempt_enable();
@@ -480,6 +537,15 @@ static void domain_account_wait(struct mmu_mirror_domain *domain, u64 wait_ns)
 						ns))
 		;
 }
+
+#if !MMU_RANGE_MIRROR_TWO_PASS
+/* Would a drain return at once? */
+static bool domain_is_drained(struct mmu_mirror_domain *domain)
+{
+	return atomic_long_read(&domain->drained) -
+	       atomic_long_read(&domain->dropped) >= 0;
+}
+#endif
 
 /**
  * mmu_mirror_domain_drain - wait until nobody uses what was dropped
@@ -672,11 +738,11 @@ static unsigned long window_drop(struct mmu_mirror_window *window,
 	return dropped;
 }
 
-static void window_invalidate(struct mmu_range_mirror *mirror,
-			      const struct mmu_notifier_range *range,
-			      struct mmu_mirror_gather *gather)
+/* Drop what @range hits, with the mirror's lock held. */
+static void window_drop_range(struct mmu_mirror_window *window,
+			      const struct mmu_notifier_range *range)
 {
-	struct mmu_mirror_window *window = to_window(mirror);
+	struct mmu_range_mirror *mirror = &window->mirror;
 	unsigned long start = max(range->start, mirror->start);
 	unsigned long end = min(range->end, mirror->end);
 	unsigned long first = (start - mirror->start) >> PAGE_SHIFT;
@@ -689,10 +755,93 @@ static void window_invalidate(struct mmu_range_mirror *mirror,
 		WRITE_ONCE(window->drops[event], window->drops[event] + 1);
 }
 
+static void window_invalidate(struct mmu_range_mirror *mirror,
+			      const struct mmu_notifier_range *range,
+			      struct mmu_mirror_gather *gather)
+{
+	window_drop_range(to_window(mirror), range);
+}
+
+#if MMU_RANGE_MIRROR_TWO_PASS
+/* When the first window waits, all others have dropped what they had. */
+static void domain_drop_range(struct mmu_mirror_domain *domain,
+			      const struct mmu_notifier_range *range)
+{
+}
+
+static void domain_add_window(struct mmu_mirror_domain *domain,
+			      struct mmu_mirror_window *window)
+{
+}
+
+static void domain_remove_window(struct mmu_mirror_domain *domain,
+				 struct mmu_mirror_window *window)
+{
+}
+#else
+/*
+ * Each window waits before the next one is even told. So the first that has to wait
+ * drops what the others will be told to drop: then its wait is theirs, too. This is
+ * for speed only. A fill that knows nothing of the invalidation yet may map a page
+ * again; its window drops that when it is told, and waits.
+ */
+static void domain_drop_range(struct mmu_mirror_domain *domain,
+			      const struct mmu_notifier_range *range)
+{
+	struct interval_tree_node *node;
+	unsigned long npages = 0;
+
+	if (domain_is_drained(domain))
+		return;
+	spin_lock(&domain->lock);
+	node = interval_tree_iter_first(&domain->windows, range->start,
+					range->end - 1);
+	for (; node; node = interval_tree_iter_next(node, range->start,
+						    range->end - 1)) {
+		struct mmu_mirror_window *window =
+			container_of(node, struct mmu_mirror_window, node);
+
+		npages += window->npages;
+		if (npages > DROP_TOGETHER)
+			break;
+		if (window->mirror.notifier.mm != range->mm)
+			continue;
+		mmu_range_mirror_lock(&window->mirror);
+		window_drop_range(window, range);
+		mmu_range_mirror_unlock(&window->mirror);
+	}
+	spin_unlock(&domain->lock);
+}
+
+/* Large windows let go of their lock while they drop: they are told, and wait. */
+static void domain_add_window(struct mmu_mirror_domain *domain,
+			      struct mmu_mirror_window *window)
+{
+	if (window_is_sparse(window))
+		return;
+	window->node.start = window->mirror.start;
+	window->node.last = window->mirror.end - 1;
+	spin_lock(&domain->lock);
+	interval_tree_insert(&window->node, &domain->windows);
+	spin_unlock(&domain->lock);
+}
+
+static void domain_remove_window(struct mmu_mirror_domain *domain,
+				 struct mmu_mirror_window *window)
+{
+	if (window_is_sparse(window))
+		return;
+	spin_lock(&domain->lock);
+	interval_tree_remove(&window->node, &domain->windows);
+	spin_unlock(&domain->lock);
+}
+#endif
+
 /* Also if nothing was dropped: another invalidation may still be waiting. */
 static void window_wait(struct mmu_range_mirror *mirror,
 			const struct mmu_notifier_range *range)
 {
+	domain_drop_range(to_window(mirror)->domain, range);
 	mmu_mirror_domain_drain(to_window(mirror)->domain);
 }
 
@@ -700,10 +849,12 @@ static void window_show(struct mmu_range_mirror *mirror, struct seq_file *seq)
 {
 	struct mmu_mirror_window *window = to_window(mirror);
 
-	seq_printf(seq, " mapped=%lu fills=%lu collisions=%lu installed=%lu driver=%ps",
+	seq_printf(seq, " mapped=%lu fills=%lu collisions=%lu installed=%lu domain=%p waits=%ld interrupts=%ld driver=%ps",
 		   mmu_mirror_window_mapped(window), READ_ONCE(window->fills),
 		   READ_ONCE(window->collisions), READ_ONCE(window->installed),
-		   window->domain->caller);
+		   window->domain, atomic_long_read(&window->domain->nr_waits),
+		   atomic_long_read(&window->domain->nr_interrupts),
+		   window->caller);
 }
 
 static const struct mmu_range_mirror_ops window_ops = {
@@ -1591,6 +1742,7 @@ mmu_mirror_window_open(struct mmu_mirror_domain *domain, struct mm_struct *mm,
 	window->uaddr = uaddr;
 	window->size = size;
 	window->writable = writable;
+	window->caller = __builtin_return_address(0);
 	window->rest.until = jiffies;
 	window->empty.until = jiffies;
 	INIT_WORK(&window->fill, window_fill);
@@ -1605,6 +1757,7 @@ mmu_mirror_window_open(struct mmu_mirror_domain *domain, struct mm_struct *mm,
 		goto put_queue;
 	atomic_inc(&domain->nr_windows);
 	refcount_inc(&domain->users);
+	domain_add_window(domain, window);
 	return window;
 
 put_queue:
@@ -1634,6 +1787,7 @@ void mmu_mirror_window_close(struct mmu_mirror_window *window)
 		return;
 	/* A reader's miss can no longer queue it. */
 	disable_work(&window->fill);
+	domain_remove_window(window->domain, window);
 	mmu_range_mirror_lock(&window->mirror);
 	WRITE_ONCE(window->closed, true);
 	window_drop(window, 0, window->npages - 1);

@@ -12,6 +12,7 @@
 #include <linux/bits.h>
 #include <linux/cache.h>
 #include <linux/cpumask.h>
+#include <linux/interval_tree.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/mmu_range_mirror.h>
@@ -74,10 +75,12 @@ struct mmu_mirror_cpu {
  * @nr_windows: windows open; a domain with windows must not be destroyed
  * @users: windows whose notifier has not been removed yet, and the driver
  * @nr_waits: waits that had to interrupt or to look at other CPUs
+ * @nr_interrupts: CPUs that they interrupted, the waiting one not counted
  * @worst_wait_ns: the longest of them, in nanoseconds; at most %LONG_MAX, which
  *	on 32-bit machines is two seconds
- * @caller: where it was allocated, which names the driver
  * @rcu: for freeing after the last reader
+ * @lock: for @windows
+ * @windows: of at most 512 pages, by address. Only where notifiers have one pass
  */
 struct mmu_mirror_domain {
 	struct mmu_mirror_cpu __percpu *cpu;
@@ -87,9 +90,13 @@ struct mmu_mirror_domain {
 	atomic_t nr_windows;
 	refcount_t users;
 	atomic_long_t nr_waits;
+	atomic_long_t nr_interrupts;
 	atomic_long_t worst_wait_ns;
-	void *caller;
 	struct rcu_head rcu;
+#if !MMU_RANGE_MIRROR_TWO_PASS
+	spinlock_t lock; /* outside the windows' own locks */
+	struct rb_root_cached windows;
+#endif
 };
 
 struct mmu_mirror_domain *mmu_mirror_domain_alloc(void);
@@ -207,6 +214,8 @@ struct mmu_mirror_queue;
 
 struct mmu_mirror_queue *mmu_mirror_queue_get(struct mm_struct *mm);
 void mmu_mirror_queue_put(struct mmu_mirror_queue *queue);
+struct mmu_mirror_domain *
+mmu_mirror_queue_domain(struct mmu_mirror_queue *queue);
 bool mmu_mirror_queue_work(struct mmu_mirror_queue *queue,
 			   struct work_struct *work);
 void mmu_mirror_queue_barrier(void);
@@ -258,6 +267,8 @@ struct mmu_mirror_rest {
  * @dropped_pages: pages dropped since the window was opened
  * @drops: invalidations that dropped at least one page, by event
  * @shadow: where else the only page's pointer is kept, or NULL
+ * @caller: where it was opened, which names the driver
+ * @node: in its domain's @windows. Only where notifiers have one pass
  * @rcu: for freeing after the last reader
  * @domain: its readers
  * @uaddr: first byte, any alignment
@@ -289,6 +300,10 @@ struct mmu_mirror_window {
 	unsigned long dropped_pages;
 	unsigned long drops[MMU_MIRROR_NR_EVENTS];
 	void **shadow;
+	void *caller;
+#if !MMU_RANGE_MIRROR_TWO_PASS
+	struct interval_tree_node node;
+#endif
 	struct rcu_head rcu;
 	struct mmu_mirror_domain *domain ____cacheline_aligned_in_smp;
 	unsigned long uaddr;

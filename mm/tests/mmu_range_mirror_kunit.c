@@ -2713,7 +2713,69 @@ static void drain_clears_the_mask(struct kunit *test)
 	invalidate(t.addr, t.addr + PAGE_SIZE);
 	KUNIT_EXPECT_FALSE(test, cpumask_test_cpu(1, t.domain->mask));
 	KUNIT_EXPECT_EQ(test, 0, per_cpu_ptr(t.domain->cpu, 1)->published);
+	KUNIT_EXPECT_EQ(test, 1, atomic_long_read(&t.domain->nr_interrupts));
+	invalidate(t.addr + PAGE_SIZE, t.addr + 2 * PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, 1, atomic_long_read(&t.domain->nr_interrupts));
 	window_teardown(&t);
+}
+
+/* Whatever an invalidation hits of a domain, it waits for its readers once. */
+static void windows_of_a_domain_wait_once(struct kunit *test)
+{
+	struct mmu_mirror_window *more[NPAGES];
+	struct window_test t;
+	int i;
+
+	window_setup(test, &t);
+	for (i = 0; i < NPAGES; i++)
+		more[i] = window_make(test, t.domain, t.addr + i * PAGE_SIZE + 8,
+				      64);
+	invalidate(t.addr, t.addr + LENGTH);
+	KUNIT_EXPECT_EQ(test, 1, atomic_long_read(&t.domain->nr_waits));
+	KUNIT_EXPECT_EQ(test, 0, mmu_mirror_window_mapped(t.window));
+	for (i = 0; i < NPAGES; i++) {
+		KUNIT_EXPECT_EQ(test, 0, mmu_mirror_window_mapped(more[i]));
+		KUNIT_EXPECT_EQ(test, 1, more[i]->drops[MMU_NOTIFY_CLEAR]);
+	}
+	/* What is not hit stays. */
+	for (i = 0; i < NPAGES; i++) {
+		mmu_mirror_window_close(more[i]);
+		more[i] = window_make(test, t.domain, t.addr + i * PAGE_SIZE + 8,
+				      64);
+	}
+	invalidate(t.addr + PAGE_SIZE, t.addr + 2 * PAGE_SIZE);
+	for (i = 0; i < NPAGES; i++) {
+		KUNIT_EXPECT_EQ(test, i != 1, mmu_mirror_window_mapped(more[i]));
+		mmu_mirror_window_close(more[i]);
+	}
+	window_teardown(&t);
+}
+
+/* One for each mm, made when it is asked for, and gone with the queue. */
+static void queue_has_a_domain(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct mmu_mirror_queue *queue = mmu_mirror_queue_get(current->mm);
+	struct mm_struct *mm = new_mm();
+	struct mmu_mirror_domain *domain;
+	struct mmu_mirror_window *window;
+	struct mmu_mirror_queue *other;
+
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	other = mmu_mirror_queue_get(mm);
+	KUNIT_ASSERT_NOT_NULL(test, queue);
+	KUNIT_ASSERT_NOT_NULL(test, other);
+	domain = mmu_mirror_queue_domain(queue);
+	KUNIT_ASSERT_NOT_NULL(test, domain);
+	KUNIT_EXPECT_PTR_EQ(test, domain, mmu_mirror_queue_domain(queue));
+	KUNIT_EXPECT_PTR_NE(test, domain, mmu_mirror_queue_domain(other));
+	window = window_make(test, domain, addr, LENGTH);
+	mmu_mirror_queue_put(queue);
+	mmu_mirror_queue_put(other);
+	/* A window holds the queue, and so the domain. */
+	KUNIT_EXPECT_EQ(test, 2, refcount_read(&domain->users));
+	mmu_mirror_window_close(window);
+	mmput(mm);
 }
 
 /* The second finds nothing to drop, but the reader is still inside. */
@@ -3223,6 +3285,8 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE_SLOW(long_wait_is_reported),
 	KUNIT_CASE(drain_waits_when_the_count_wraps),
 	KUNIT_CASE(drain_clears_the_mask),
+	KUNIT_CASE(windows_of_a_domain_wait_once),
+	KUNIT_CASE(queue_has_a_domain),
 	KUNIT_CASE(second_waits_before_the_first),
 	KUNIT_CASE(second_waits_beside_the_first),
 	KUNIT_CASE(busy_reader_starves_nobody),

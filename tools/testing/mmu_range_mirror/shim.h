@@ -122,6 +122,17 @@ struct mutex {
 	long unused[4];
 };
 
+struct rb_root_cached {
+	void *unused[2];
+};
+
+struct interval_tree_node {
+	unsigned long unused[3];
+	unsigned long start;
+	unsigned long last;
+	unsigned long subtree_last;
+};
+
 struct work_struct {
 	int unused;
 };

@@ -35,9 +35,12 @@ CONSTANT_CALLS = {'mmu_notifier_range_blockable': 1, 'window_page_ok': 1,
 		  'window_is_sparse': 0, 'window_any_mapped': 1, 'window_have_room': 1,
 		  'IS_ENABLED': 1, 'offset_in_page': 0, 'array_index_nospec': 0,
 		  'gather_is_full': 1, 'trace_mmu_mirror_wait_enabled': 0}
-# No memory is shared through these, or none that a test is about.
+# No memory is shared through these, or none that a test is about. One only drops more
+# than the window had to.
 IGNORED = {'preempt_disable', 'preempt_enable', 'WARN_ON_ONCE', 'cpu_relax',
-	   'mmu_range_mirror_inject', 'domain_account_wait', 'mmu_range_mirror_assert_held',
+	   'mmu_range_mirror_inject', 'domain_account_wait', 'domain_account_interrupts',
+	   'domain_drop_range',
+	   'mmu_range_mirror_assert_held',
 	   'mmu_mirror_window_prefetch', 'window_set_shadow', 'release_pages',
 	   'window_mark', '__acquire',
 	   'trace_mmu_mirror_invalidate', 'trace_mmu_mirror_wait',

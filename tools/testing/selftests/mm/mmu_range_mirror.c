@@ -2587,8 +2587,10 @@ TEST_F(kind, is_listed)
 	if (window) {
 		EXPECT_TRUE(listed("%s dirtied=4 mapped=3 fills=%llu ",
 				   range, stats.fills));
-		EXPECT_TRUE(listed(" collisions=%llu installed=4 driver=",
+		EXPECT_TRUE(listed(" collisions=%llu installed=4 domain=",
 				   stats.collisions));
+		EXPECT_TRUE(listed(" waits=%llu interrupts=%llu driver=",
+				   stats.nr_waits, stats.nr_interrupts));
 	}
 	EXPECT_EQ(0, mirror_close(self->fd));
 	/* The notifier of a window goes a moment later. */
@@ -2894,6 +2896,175 @@ TEST_F(hold, release)
 	EXPECT_EQ(1, user_read(self->alias));
 	EXPECT_EQ(0, mirror_holding(self->fd));
 	EXPECT_EQ(0, munmap(self->addr, page_size));
+}
+
+/* CPUs: more of them than a word has bits, and some that come and go. */
+
+#define CPU_DIR		"/sys/devices/system/cpu/"
+
+static bool cpu_set_online(int cpu, bool on)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), CPU_DIR "cpu%d/online", cpu);
+	return write_text(path, on ? "1" : "0");
+}
+
+static bool cpu_is_online(int cpu)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), CPU_DIR "cpu%d/online", cpu);
+	return read_number(path) == 1;
+}
+
+static int last_possible_cpu(void)
+{
+	char buf[256], *last;
+
+	if (!read_text(CPU_DIR "possible", buf, sizeof(buf)))
+		return 0;
+	last = strrchr(buf, '-');
+	return atoi(last ? last + 1 : buf);
+}
+
+FIXTURE(cpu)
+{
+	struct region r;
+	int fd;
+	char *addr;		/* the page that is held */
+	void *alias;		/* the same page, mapped for good */
+	struct job holder;
+	int cpu;		/* that the test has switched on or off, or -1 */
+	bool was_online;
+};
+
+FIXTURE_SETUP(cpu)
+{
+	size_t page = NR_PAGES / 2;
+
+	self->cpu = -1;
+	region_map(_metadata, &self->r, MEMFD);
+	write_pages(&self->r, 0, NR_PAGES, 1);
+	self->addr = self->r.addr + page * page_size;
+	self->alias = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_SHARED,
+			   self->r.fd, page * page_size);
+	ASSERT_NE(MAP_FAILED, self->alias);
+	self->fd = device_open();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, mirror_open(self->fd, self->r.addr, self->r.size,
+				 TEST_MIRROR_WINDOW, TEST_MIRROR_WRITE));
+	self->holder = (struct job) {
+		.run = job_hold,
+		.fd = self->fd,
+		.hold = { .addr = (uintptr_t)self->addr },
+	};
+	pin_to_cpu(0);
+}
+
+FIXTURE_TEARDOWN(cpu)
+{
+	if (self->cpu >= 0)
+		cpu_set_online(self->cpu, self->was_online);
+	close(self->fd);
+	close(self->r.fd);
+}
+
+/* A section that is over when this returns. */
+static void cpu_reads(struct __test_metadata *_metadata, struct job *holder,
+		      const struct region *r)
+{
+	holder->hold.time_us = 0;
+	hold_start(_metadata, holder, r, TEST_MIRROR_WINDOW, 1);
+	ASSERT_EQ(0, job_wait(_metadata, holder));
+}
+
+/* munmap() waits for the holder, on whichever CPU it is. */
+static void cpu_is_waited_for(struct __test_metadata *_metadata,
+			      struct job *holder, const struct region *r,
+			      const void *alias)
+{
+	void *addr = (void *)(uintptr_t)holder->hold.addr;
+	unsigned int i, told = 0;
+
+	holder->hold.time_us = TEST_MIRROR_HOLD_MAX_US;
+	for (i = 1; i <= HOLD_TRIES && told < 3; i++) {
+		uint64_t began, ended, value;
+
+		hold_start(_metadata, holder, r, TEST_MIRROR_WINDOW, i);
+		began = now_ns();
+		ASSERT_EQ(0, munmap(addr, page_size));
+		ended = now_ns();
+		value = user_read(alias);
+		ASSERT_EQ(0, job_wait(_metadata, holder));
+		if (began >= holder->hold.ended_ns)
+			continue;
+		told++;
+		EXPECT_LT(holder->hold.ended_ns, ended);
+		EXPECT_EQ(i, value);
+	}
+	EXPECT_LT(0, told);
+}
+
+/* What is kept for each CPU in masks has a second word for this one. */
+TEST_F(cpu, beyond_a_word)
+{
+	uint64_t interrupts;
+	int cpu = last_possible_cpu();
+
+	if (cpu < (int)(8 * sizeof(long)))
+		SKIP(return, "needs a CPU with a number beyond the bits of a word");
+	self->was_online = cpu_is_online(cpu);
+	self->cpu = cpu;
+	ASSERT_TRUE(cpu_set_online(cpu, true));
+	CPU_SET(cpu, &cpus);
+	self->holder.cpu = CPU_COUNT(&cpus) - 1;
+
+	/* Whoever has been inside is interrupted, once. */
+	cpu_reads(_metadata, &self->holder, &self->r);
+	interrupts = mirror_stats(self->fd).nr_interrupts;
+	ASSERT_EQ(0, madvise(self->addr, page_size, MADV_DONTNEED));
+	EXPECT_EQ(interrupts + 1, mirror_stats(self->fd).nr_interrupts);
+	user_write(self->addr, 2);
+	ASSERT_EQ(0, lookup(self->fd, TEST_MIRROR_WINDOW, self->addr, page_size));
+	ASSERT_EQ(0, madvise(self->addr, page_size, MADV_DONTNEED));
+	EXPECT_EQ(interrupts + 1, mirror_stats(self->fd).nr_interrupts);
+	cpu_is_waited_for(_metadata, &self->holder, &self->r, self->alias);
+}
+
+/*
+ * A CPU that has read goes away, misses an invalidation, and comes back, where the
+ * domain takes it for one that reads already: nothing hangs, and nobody is missed.
+ */
+TEST_F(cpu, comes_and_goes)
+{
+	uint64_t interrupts, value;
+	int i;
+
+	if (CPU_COUNT(&cpus) < 2)
+		SKIP(return, "needs two CPUs");
+	self->holder.cpu = 1;
+	cpu_reads(_metadata, &self->holder, &self->r);
+	for (self->cpu = 1; !CPU_ISSET(self->cpu, &cpus);)
+		self->cpu++;
+	self->was_online = true;
+	if (!cpu_set_online(self->cpu, false))
+		SKIP(return, "cannot switch CPU %d off", self->cpu);
+	for (i = 0; i < 3; i++) {
+		interrupts = mirror_stats(self->fd).nr_interrupts;
+		ASSERT_EQ(0, madvise(self->addr, page_size, MADV_DONTNEED));
+		EXPECT_EQ(interrupts, mirror_stats(self->fd).nr_interrupts);
+		user_write(self->addr, i);
+		ASSERT_EQ(0, lookup(self->fd, TEST_MIRROR_WINDOW, self->addr,
+				    page_size));
+		EXPECT_EQ(0, mirror_read(self->fd, self->addr, &value));
+		EXPECT_EQ((uint64_t)i, value);
+		ASSERT_TRUE(cpu_set_online(self->cpu, true));
+		cpu_is_waited_for(_metadata, &self->holder, &self->r,
+				  self->alias);
+		cpu_reads(_metadata, &self->holder, &self->r);
+		ASSERT_TRUE(cpu_set_online(self->cpu, false));
+	}
 }
 
 /* Entries in use outside the lock. */
