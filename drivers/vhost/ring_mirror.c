@@ -3,9 +3,10 @@
  * vhost's rings and its dirty log through kernel pointers: opening, closing and
  * counting.
  *
- * Each virtqueue has a domain, its worker being the reader, and a window onto
- * each ring part: descriptors, available and used ring. While writes are logged,
- * the queues of a device share a window onto the log, and its domain. The
+ * Each virtqueue has a window onto each ring part: descriptors, available and used
+ * ring. While writes are logged, the queues of a device share a window onto the
+ * log. All windows of a process are in one domain, which its workers read in: an
+ * invalidation that hits many of them, such as that of a huge page, waits once. The
  * accesses are in ring_mirror.h and go through a window where there is one, else
  * through uaccess.
  *
@@ -65,8 +66,7 @@ struct vhost_ring_log {
  * @id: its number
  * @users: its mirrors, and who closes it, under mirrors_lock
  * @gone: woken when there are fewer
- * @domain: the readers of the log. With @logs it belongs to the mm's queue
- * @logs: more than one only while the log is being moved
+ * @logs: more than one only while the log is being moved. The mm's queue's
  * @mirrors: of its queues, under mirrors_lock
  * @mem: its cache of guest memory
  */
@@ -76,7 +76,6 @@ struct vhost_ring_device {
 	unsigned int id;
 	unsigned int users;
 	wait_queue_head_t gone;
-	struct mmu_mirror_domain *domain;
 	struct list_head logs;
 	struct list_head mirrors;
 	struct vhost_mem_device mem;
@@ -224,18 +223,16 @@ static void part_stats(struct vhost_ring_mirror *mirror,
 }
 
 static struct mmu_mirror_window *window_open(struct vhost_ring_mirror *mirror,
-					     struct mmu_mirror_domain **domain,
 					     struct vhost_ring_span span,
 					     bool writable)
 {
+	struct mmu_mirror_domain *domain;
 	struct mmu_mirror_window *window;
 
-	if (!*domain) {
-		*domain = mmu_mirror_domain_alloc();
-		if (!*domain)
-			return ERR_PTR(-ENOMEM);
-	}
-	window = mmu_mirror_window_open(*domain, mirror->mm, span.uaddr,
+	domain = mmu_mirror_queue_domain(mirror->queue);
+	if (!domain)
+		return ERR_PTR(-ENOMEM);
+	window = mmu_mirror_window_open(domain, mirror->mm, span.uaddr,
 					span.size, writable);
 	if (!IS_ERR(window))
 		mmu_mirror_window_prefetch(window);
@@ -260,7 +257,7 @@ static struct mmu_mirror_window *log_open(struct vhost_ring_mirror *mirror,
 	log = kzalloc(sizeof(*log), GFP_KERNEL_ACCOUNT);
 	if (!log)
 		return ERR_PTR(-ENOMEM);
-	window = window_open(mirror, &device->domain, span, true);
+	window = window_open(mirror, span, true);
 	if (IS_ERR(window)) {
 		kfree(log);
 		return window;
@@ -295,8 +292,7 @@ static struct mmu_mirror_window *part_open(struct vhost_ring_mirror *mirror,
 	*counts = true;
 	if (type == VHOST_RING_LOG)
 		return log_open(mirror, span, counts);
-	return window_open(mirror, &mirror->domain, span,
-			   type >= VHOST_ADDR_USED);
+	return window_open(mirror, span, type >= VHOST_ADDR_USED);
 }
 
 static void part_close(struct vhost_ring_mirror *mirror, int type,
@@ -391,7 +387,6 @@ static void device_put(struct vhost_ring_device *device)
 	}
 	hash_del(&device->node);
 	mem_stats_add(&caches_closed, &device->mem.closed);
-	mmu_mirror_domain_destroy(device->domain);
 	kfree(device);
 }
 
@@ -735,7 +730,6 @@ static void mirror_retire(struct work_struct *work)
 	for (type = 0; type < VHOST_RING_NUM_PARTS; type++)
 		part_close(mirror, type, mirror->part[type].window);
 	vhost_mem_leave(mirror);
-	mmu_mirror_domain_destroy(mirror->domain);
 	mmu_mirror_queue_put(mirror->queue);
 
 	mutex_lock(&mirrors_lock);

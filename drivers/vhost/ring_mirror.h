@@ -100,7 +100,7 @@ enum vhost_ring_why {
  * @collisions: lookups that an invalidation made void
  * @installed: pages installed
  * @drops: invalidations that dropped a page, by event
- * @worst_wait_ns: longest wait for the queue's readers
+ * @worst_wait_ns: longest wait for the process's readers
  */
 struct vhost_ring_stats {
 	unsigned long mirrored;
@@ -118,7 +118,7 @@ struct vhost_ring_stats {
  * @kaddr: the first byte of each part that lies in one page, while that is
  *	mapped: a shadow of its window's pointer, cleared with it. Written under
  *	the window's lock, read in a section; see mmu_mirror_window_shadow().
- * @cpu: the readers' state in the queue's domain
+ * @cpu: the readers' state in the process's domain
  * @size: bytes of each part that accesses find a window for; 0: they do not try
  * @uaddr: where that part is
  * @mirrored: accesses through a window; of descriptors those of chains only,
@@ -267,7 +267,6 @@ struct vhost_ring_entry {
  * @part: its ring parts, and the log
  * @lock: see &struct vhost_ring_part
  * @mm: the owner's, which @queue holds; its memory may go before the mirror does
- * @domain: the readers, which is the queue's worker; made by @work
  * @queue: the background work of @mm
  * @work: opens and closes windows
  * @retire: closes them for good, once the queue is no more, and frees this
@@ -283,7 +282,6 @@ struct vhost_ring_mirror {
 	struct vhost_ring_part part[VHOST_RING_NUM_PARTS];
 	spinlock_t lock; /* innermost, never taken by the invalidator */
 	struct mm_struct *mm;
-	struct mmu_mirror_domain *domain;
 	struct mmu_mirror_queue *queue;
 	struct work_struct work;
 	struct work_struct retire;

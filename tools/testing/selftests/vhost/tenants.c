@@ -9,8 +9,10 @@
 #include <fcntl.h>
 #include <linux/const.h>
 #include <linux/if_tun.h>
+#include <linux/mempolicy.h>
 #include <linux/virtio_config.h>
 #include <net/if.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,11 +22,18 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../kselftest_harness.h"
 #include "client.h"
+
+/* Older C libraries do not have it. */
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 
 #define TIMEOUT 300
 #define CGROUPS "/sys/fs/cgroup"
@@ -182,6 +191,238 @@ static void crowd_close(struct crowd *crowd)
 	munmap(crowd->rings, crowd_room(crowd->nr));
 }
 
+/* One invalidation that hits the rings of many queues: they fill a huge page. */
+#define HUGE (2UL << 20)
+#define NR_PAIRS (HUGE / (NR_QUEUES * 4 * PAGE))
+#define NR_BUSY 8
+#define NR_ROUNDS 3
+#define PACKETS 8
+
+static void *crowd_part(struct crowd *crowd, int i, enum part part)
+{
+	return crowd->rings + (i * NR_QUEUES + TX) * 4 * PAGE + part * PAGE;
+}
+
+/* All of device @i's packets are one, which is behind its ring parts. */
+static void crowd_prepare(struct crowd *crowd, int i)
+{
+	char *packet = crowd_part(crowd, i, NR_PARTS);
+	struct vring_avail *avail = crowd_part(crowd, i, AVAIL);
+	struct vring_desc *desc = crowd_part(crowd, i, DESC);
+
+	for (int slot = 0; slot < 16; slot++) {
+		desc[slot].addr = packet - crowd->rings;
+		desc[slot].len = client_make_packet(packet, 0);
+		avail->ring[slot] = slot;
+	}
+}
+
+static bool crowd_is_idle(struct crowd *crowd, int i)
+{
+	struct vring_avail *avail = crowd_part(crowd, i, AVAIL);
+	struct vring_used *used = crowd_part(crowd, i, USED);
+
+	return __atomic_load_n(&used->idx, __ATOMIC_ACQUIRE) == avail->idx;
+}
+
+static void crowd_send(struct crowd *crowd, int i, unsigned int n)
+{
+	struct vring_avail *avail = crowd_part(crowd, i, AVAIL);
+	uint64_t one = 1;
+
+	__atomic_store_n(&avail->idx, avail->idx + n, __ATOMIC_SEQ_CST);
+	if (write(crowd->kick[i * NR_QUEUES + TX], &one, sizeof(one)) < 0)
+		note("kick: %s", strerror(errno));
+}
+
+struct crowd_driver {
+	pthread_t thread;
+	struct crowd *crowd;
+	atomic_bool stop;
+};
+
+/* Has the first NR_BUSY devices send all the time. */
+static void *crowd_drive(void *arg)
+{
+	struct crowd_driver *driver = arg;
+
+	while (!driver->stop) {
+		for (int i = 0; i < NR_BUSY; i++)
+			if (crowd_is_idle(driver->crowd, i))
+				crowd_send(driver->crowd, i, PACKETS);
+		sched_yield();
+	}
+	return NULL;
+}
+
+/* What the windows of this process, and their domains, have seen. */
+struct crowd_sum {
+	unsigned long mapped;
+	unsigned long domains;
+	unsigned long waits;
+	unsigned long interrupts;
+};
+
+static unsigned long crowd_number(const char *line, const char *key)
+{
+	const char *at = strstr(line, key);
+
+	return at ? strtoul(at + strlen(key), NULL, 0) : 0;
+}
+
+static int crowd_sum(struct crowd_sum *sum)
+{
+	FILE *f = fopen("/sys/kernel/debug/mmu_range_mirror", "r");
+	unsigned long seen[NR_PAIRS * NR_QUEUES * NR_PARTS];
+	char line[512];
+
+	memset(sum, 0, sizeof(*sum));
+	if (!f)
+		return -1;
+	while (fgets(line, sizeof(line), f)) {
+		const char *at = strstr(line, " domain=");
+		unsigned long domain, i;
+
+		if (!at || crowd_number(line, " pid=") != (unsigned long)getpid())
+			continue;
+		sum->mapped += crowd_number(line, " mapped=");
+		domain = strtoul(at + strlen(" domain="), NULL, 16);
+		for (i = 0; i < sum->domains && seen[i] != domain; i++)
+			;
+		if (i < sum->domains || i == NR_PAIRS * NR_QUEUES * NR_PARTS)
+			continue;
+		seen[sum->domains++] = domain;
+		sum->waits += crowd_number(line, " waits=");
+		sum->interrupts += crowd_number(line, " interrupts=");
+	}
+	fclose(f);
+	return 0;
+}
+
+/* Every queue that sends has just read all parts of its ring, and has them mapped. */
+static int crowd_warm_up(struct crowd *crowd)
+{
+	long long end = now_ms() + PATIENCE_MS;
+	struct crowd_sum sum;
+
+	do {
+		for (int i = NR_BUSY; i < crowd->nr; i++)
+			if (crowd_is_idle(crowd, i))
+				crowd_send(crowd, i, 1);
+		usleep(20000);
+		if (crowd_sum(&sum))
+			return -1;
+	} while (sum.mapped < (unsigned long)crowd->nr * NR_PARTS &&
+		 now_ms() < end);
+	for (int i = NR_BUSY; i < crowd->nr; i++)
+		while (!crowd_is_idle(crowd, i) && now_ms() < end)
+			usleep(1000);
+	return now_ms() < end ? 0 : -1;
+}
+
+static int hit_protect(char *rings, int round)
+{
+	return mprotect(rings, HUGE, PROT_READ | PROT_WRITE |
+			(round & 1 ? 0 : PROT_EXEC));
+}
+
+static int hit_collapse(char *rings, int round)
+{
+	(void)round;
+	return madvise(rings, HUGE, MADV_COLLAPSE);
+}
+
+/* Of a huge page, which moves as one. */
+static int hit_migrate(char *rings, int round)
+{
+	int node = !(round & 1), status = -1;
+	void *page = rings;
+
+	if (syscall(__NR_move_pages, 0, 1UL, &page, &node, &status, MPOL_MF_MOVE))
+		return -1;
+	return status == node ? 0 : -1;
+}
+
+/* What is hit is one ring's, the first busy one's. */
+static int hit_page(char *rings, int round)
+{
+	return mprotect(rings + (TX * 4 + AVAIL) * PAGE, PAGE, PROT_READ |
+			PROT_WRITE | (round & 1 ? 0 : PROT_EXEC));
+}
+
+/* So that it can be made a huge page again. */
+static int split(char *rings)
+{
+	return mprotect(rings + HUGE - PAGE, PAGE, PROT_READ) ||
+	       mprotect(rings + HUGE - PAGE, PAGE, PROT_READ | PROT_WRITE);
+}
+
+/**
+ * struct hit - one way to hit all rings at once, and what came of it
+ * @name: of it
+ * @hit: does it
+ * @splits: it makes a huge page, which has to be taken apart before
+ * @done: how often it took pages away
+ * @pages: that were mapped before
+ * @domains: that the windows are in
+ * @waits: of all rounds
+ * @least: interrupts of a round
+ * @most: interrupts of a round
+ * @least_ns: a round took
+ * @most_ns: a round took
+ */
+struct hit {
+	const char *name;
+	int (*hit)(char *rings, int round);
+	bool splits;
+	unsigned int done;
+	unsigned long pages, domains, waits, least, most;
+	long long least_ns, most_ns;
+};
+
+static long long now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+static int hit_once(struct crowd *crowd, struct hit *hit, int round)
+{
+	struct crowd_sum before, after;
+	unsigned long interrupts;
+	long long ns;
+	int ret;
+
+	if (hit->splits && split(crowd->rings))
+		return -1;
+	if (crowd_warm_up(crowd) || crowd_sum(&before))
+		return -1;
+	ns = now_ns();
+	ret = hit->hit(crowd->rings, round);
+	ns = now_ns() - ns;
+	if (crowd_sum(&after))
+		return -1;
+	/* What took no page away was no hit. */
+	if (ret || after.waits == before.waits)
+		return 0;
+	interrupts = after.interrupts - before.interrupts;
+	if (!hit->done || interrupts < hit->least)
+		hit->least = interrupts;
+	if (interrupts > hit->most)
+		hit->most = interrupts;
+	if (!hit->done || ns < hit->least_ns)
+		hit->least_ns = ns;
+	if (ns > hit->most_ns)
+		hit->most_ns = ns;
+	hit->waits += after.waits - before.waits;
+	hit->pages = before.mapped;
+	hit->domains = before.domains;
+	hit->done++;
+	return 0;
+}
+
 /* A long munmap(): the same memory, mapped so often. */
 #define BIG (64UL << 20)
 #define COPIES 96
@@ -236,6 +477,7 @@ FIXTURE_SETUP(tenant)
 
 FIXTURE_TEARDOWN(tenant)
 {
+	mem_mirror_set(true);
 	put_text(CGROUPS "/cgroup.procs", "0");
 	rmdir(CGROUP);
 }
@@ -371,6 +613,59 @@ TEST_F_TIMEOUT(tenant, close_is_not_held_up, TIMEOUT)
 	EXPECT_GT(u.ms / 2, ms);
 	EXPECT_EQ(0, stats_gone(getpid()));
 	client_close(c);
+}
+
+/*
+ * However many queues an invalidation hits, it waits once, and interrupts each CPU
+ * that reads at most once. Without caches of guest memory, of which each device has
+ * its own: they have more pages than are dropped together.
+ */
+TEST_F_TIMEOUT(tenant, rings_are_hit_together, TIMEOUT)
+{
+	struct hit hits[] = {
+		{ .name = "mprotect() of all", .hit = hit_protect },
+		{ .name = "MADV_COLLAPSE", .hit = hit_collapse, .splits = true },
+		{ .name = "migration of all", .hit = hit_migrate },
+		{ .name = "mprotect() of one page", .hit = hit_page },
+	};
+	unsigned long others = sysconf(_SC_NPROCESSORS_ONLN) - 1;
+	struct crowd_driver driver = { .crowd = &self->crowd };
+	struct crowd *crowd = &self->crowd;
+	struct stats stats;
+	char *rings;
+
+	rings = mmap(NULL, 2 * HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, rings);
+	ASSERT_EQ(0, mem_mirror_set(false));
+	rings = (char *)(((uintptr_t)rings + HUGE - 1) & ~(HUGE - 1));
+	ASSERT_EQ(0, crowd_open(crowd, NR_PAIRS, false, rings));
+	for (int i = 0; i < crowd->nr; i++)
+		crowd_prepare(crowd, i);
+	crowd_kick(crowd);
+	ASSERT_EQ(0, pthread_create(&driver.thread, NULL, crowd_drive, &driver));
+	for (size_t h = 0; h < sizeof(hits) / sizeof(*hits); h++) {
+		struct hit *hit = &hits[h];
+
+		for (int round = 0; round < NR_ROUNDS; round++)
+			ASSERT_EQ(0, hit_once(crowd, hit, round));
+		if (!hit->done) {
+			note("%s: not here", hit->name);
+			continue;
+		}
+		note("%s: %lu pages, %lu domains, %lu to %lu interrupts",
+		     hit->name, hit->pages, hit->domains, hit->least,
+		     hit->most);
+		note("... in %lu waits of %u calls, %lld to %lld us each",
+		     hit->waits, hit->done, hit->least_ns / 1000,
+		     hit->most_ns / 1000);
+		EXPECT_GE(others, hit->least);
+	}
+	EXPECT_LT(0, hits[0].done);
+	ASSERT_EQ(0, stats_read(&stats, getpid(), ANY, ANY));
+	note("the longest wait: %lu us", stats.worst_wait_ns / 1000);
+	driver.stop = true;
+	ASSERT_EQ(0, pthread_join(driver.thread, NULL));
+	crowd_close(crowd);
 }
 
 /* Who and where is root's to know. */
