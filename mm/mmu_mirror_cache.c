@@ -178,6 +178,8 @@ static void cache_open_window(struct mmu_mirror_cache *cache,
 		cache_rest(cache, CACHE_REST_FULL);
 		return;
 	}
+	/* It is listed as the driver's. */
+	window->caller = cache->caller;
 	/* It looks near the miss first. */
 	mmu_mirror_window_miss(window, (uaddr >> PAGE_SHIFT) % MMU_MIRROR_CHUNK);
 	mmu_mirror_window_close(cache_set_window(cache, set, way, window));
@@ -434,7 +436,7 @@ static void cache_reap(struct work_struct *work)
 	struct mmu_mirror_cache *cache =
 		container_of(work, struct mmu_mirror_cache, reap);
 
-	mmu_mirror_domain_destroy(cache->domain);
+	/* The domain is the queue's. */
 	mmu_mirror_queue_put(cache->queue);
 	/* A reader may still be looking something up. */
 	kfree_rcu(cache, rcu);
@@ -469,16 +471,16 @@ struct mmu_mirror_cache *mmu_mirror_cache_open(struct mm_struct *mm,
 	mmu_mirror_charge_begin(&charge, mm);
 	cache = kzalloc(struct_size(cache, set, sets),
 			GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	if (cache)
-		cache->domain = mmu_mirror_domain_alloc();
 	mmu_mirror_charge_end(&charge);
-	if (!cache || !cache->domain)
-		goto free;
+	if (!cache)
+		return ERR_PTR(-ENOMEM);
 	cache->queue = mmu_mirror_queue_get(mm);
 	if (!cache->queue)
 		goto free;
-	/* Its windows are listed as the driver's. */
-	cache->domain->caller = __builtin_return_address(0);
+	cache->domain = mmu_mirror_queue_domain(cache->queue);
+	if (!cache->domain)
+		goto put_queue;
+	cache->caller = __builtin_return_address(0);
 	cache->cpu = cache->domain->cpu;
 	cache->mask = sets - 1;
 	cache->mm = mm;
@@ -489,9 +491,9 @@ struct mmu_mirror_cache *mmu_mirror_cache_open(struct mm_struct *mm,
 	INIT_WORK(&cache->reap, cache_reap);
 	return cache;
 
+put_queue:
+	mmu_mirror_queue_put(cache->queue);
 free:
-	if (cache)
-		mmu_mirror_domain_destroy(cache->domain);
 	kfree(cache);
 	return ERR_PTR(-ENOMEM);
 }

@@ -66,8 +66,7 @@ struct mmu_mirror_cache_stats {
  * @cpu: its domain's per-CPU state
  * @mask: number of sets less one. A set with an odd number has the windows for
  *	writing
- * @domain: its readers. A driver may have windows of its own in it, and closes
- *	those first
+ * @domain: its readers: mmu_mirror_queue_domain() of the mm's queue
  * @queue: the mm's
  * @missed: the address that a reader last found no window for, with bit 0 saying
  *	whether for writing
@@ -79,6 +78,7 @@ struct mmu_mirror_cache_stats {
  * @closed: no window is opened any more
  * @gone: what windows have seen that are closed
  * @mm: the address space; @queue holds it
+ * @caller: where it was opened, which names the driver
  * @rcu: for freeing after the last reader
  * @set: the windows
  *
@@ -99,6 +99,7 @@ struct mmu_mirror_cache {
 	bool closed;
 	struct mmu_mirror_cache_stats gone;
 	struct mm_struct *mm;
+	void *caller;
 	struct rcu_head rcu;
 	struct mmu_mirror_cache_set set[];
 };
