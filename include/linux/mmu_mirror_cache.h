@@ -15,8 +15,6 @@
 #define MMU_MIRROR_CACHE_CHUNK	(MMU_MIRROR_CHUNK << PAGE_SHIFT)
 /* Windows among which a lookup finds one. */
 #define MMU_MIRROR_CACHE_WAYS	4
-/* What a copy moves in one section, at most. */
-#define MMU_MIRROR_CACHE_COPY	PAGE_SIZE
 
 /**
  * struct mmu_mirror_cache_set - the windows that a chunk's can be one of
