@@ -178,8 +178,8 @@ static void cache_open_window(struct mmu_mirror_cache *cache,
 		cache_rest(cache, CACHE_REST_FULL);
 		return;
 	}
-	/* It is listed as the driver's. */
-	window->caller = cache->caller;
+	/* It is listed as the driver's: it is in the list already. */
+	WRITE_ONCE(window->caller, cache->caller);
 	/* It looks near the miss first. */
 	mmu_mirror_window_miss(window, (uaddr >> PAGE_SHIFT) % MMU_MIRROR_CHUNK);
 	mmu_mirror_window_close(cache_set_window(cache, set, way, window));

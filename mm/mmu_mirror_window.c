@@ -854,7 +854,7 @@ static void window_show(struct mmu_range_mirror *mirror, struct seq_file *seq)
 		   READ_ONCE(window->collisions), READ_ONCE(window->installed),
 		   window->domain, atomic_long_read(&window->domain->nr_waits),
 		   atomic_long_read(&window->domain->nr_interrupts),
-		   window->caller);
+		   READ_ONCE(window->caller));
 }
 
 static const struct mmu_range_mirror_ops window_ops = {
