@@ -23,7 +23,7 @@ mkdir -p "$work" "$LOGS"
 # kernels must never see a mutant.
 own=$work/cache
 mkdir -p "$own"
-for shared in accel apt ccache deb herd src stock; do
+for shared in accel apt ccache deb src stock; do
 	mkdir -p "$CACHE/$shared"
 	ln -sfn "$CACHE/$shared" "$own/$shared"
 done
