@@ -323,13 +323,8 @@ static size_t cache_copy_page(struct mmu_mirror_cache *cache,
 
 	mmu_mirror_enter_cpu(cache->cpu);
 	p = mmu_mirror_cache_ptr(cache, uaddr, n, write);
-	if (p && write) {
-		/* The process may be writing there at the same time. */
-		data_race(memcpy(p, buf, n));
-		done = n;
-	} else if (p) {
-		done = n - copy_mc_to_kernel(buf, p, n);
-	}
+	if (p)
+		done = mmu_mirror_copy(p, buf, n, write);
 	mmu_mirror_exit_cpu(cache->cpu);
 	/* A memory error: uaccess meets it next, and reports it. */
 	if (unlikely(p && done < n))

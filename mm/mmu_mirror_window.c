@@ -1367,6 +1367,28 @@ static void window_user_end(struct window_user *user)
 	mmput_async(user->mm);
 }
 
+/**
+ * mmu_mirror_copy - copy from a page that is mapped, or to it
+ * @p: where in the page, from mmu_mirror_window_ptr() or mmu_mirror_cache_ptr()
+ * @buf: the kernel's copy
+ * @n: bytes, all in the page
+ * @write: to the page
+ *
+ * Only the helper calls it.
+ *
+ * Context: in the section that @p was looked up in.
+ * Return: bytes copied; fewer than @n at a memory error.
+ */
+size_t mmu_mirror_copy(void *p, void *buf, size_t n, bool write)
+{
+	if (!write)
+		return n - copy_mc_to_kernel(buf, p, n);
+	/* The process may be writing there at the same time. */
+	data_race(memcpy(p, buf, n));
+	return n;
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_copy);
+
 /* Part of one page. Return how many bytes were accessed. */
 static size_t window_copy_mapped(struct mmu_mirror_window *window,
 				 unsigned long offset, void *buf, size_t n,
@@ -1377,13 +1399,8 @@ static size_t window_copy_mapped(struct mmu_mirror_window *window,
 
 	mmu_mirror_enter(window->domain);
 	p = mmu_mirror_window_ptr(window, offset, n);
-	if (p && write) {
-		/* The process may be writing there at the same time. */
-		data_race(memcpy(p, buf, n));
-		done = n;
-	} else if (p) {
-		done = n - copy_mc_to_kernel(buf, p, n);
-	}
+	if (p)
+		done = mmu_mirror_copy(p, buf, n, write);
 	mmu_mirror_exit(window->domain);
 	/* A memory error: uaccess meets it next, and reports it. */
 	if (p && done < n)

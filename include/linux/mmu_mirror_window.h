@@ -325,6 +325,7 @@ void mmu_mirror_window_shadow(struct mmu_mirror_window *window, void **at);
 void mmu_mirror_window_forget(struct mmu_mirror_window *window,
 			      unsigned long offset);
 
+size_t mmu_mirror_copy(void *p, void *buf, size_t n, bool write);
 size_t mmu_mirror_window_read(struct mmu_mirror_window *window,
 			      unsigned long offset, void *to, size_t size);
 size_t mmu_mirror_window_write(struct mmu_mirror_window *window,
