@@ -2,7 +2,7 @@
 /*
  * vhost's small accesses to guest memory through kernel pointers.
  *
- * A device has one cache of pointers to its owner's memory, for all of its queues.
+ * A process has one cache of pointers to its memory, for all queues of its devices.
  * The first such access of a queue asks for the cache, and goes through uaccess, as
  * does each that the cache has no pointer for at the moment. The work on the mm's
  * queue opens the cache, and closes it when the last queue has left it, so nobody
@@ -17,7 +17,7 @@
 
 #include "ring_mirror.h"
 
-/* Chunks of 2 MiB that a device's cache has at most, with a page of pointers each. */
+/* Chunks of 2 MiB that a cache has at most, with a page of pointers each. */
 #define MEM_CHUNKS	256
 
 /* How long to wait before an opening is tried again. */
@@ -294,7 +294,7 @@ bool vhost_mem_next_desc(struct vhost_virtqueue *vq,
 }
 EXPORT_SYMBOL_GPL(vhost_mem_next_desc);
 
-/* What the cache of the device has seen, which it still has. */
+/* What the cache of the process has seen, which it still has. */
 static void stats_add_cache(struct vhost_mem_stats *stats,
 			    struct mmu_mirror_cache *cache)
 {
@@ -316,41 +316,40 @@ static void stats_add_cache(struct vhost_mem_stats *stats,
 		    atomic_long_read(&cache->domain->worst_wait_ns));
 }
 
-/* Hold the device's cache, which is opened if there is none. On the mm's queue. */
-static struct mmu_mirror_cache *device_cache_get(struct vhost_mem_device *device,
-						 struct mm_struct *mm)
+/* Hold the process's cache, which is opened if there is none. On the mm's queue. */
+static struct mmu_mirror_cache *process_cache_get(struct vhost_mem_process *process)
 {
-	struct mmu_mirror_cache *cache = device->cache;
+	struct mmu_mirror_cache *cache = process->cache;
 
 	if (!cache) {
-		cache = mmu_mirror_cache_open(mm, MEM_CHUNKS);
+		cache = mmu_mirror_cache_open(process->mm, MEM_CHUNKS);
 		if (IS_ERR(cache))
 			return cache;
-		spin_lock(&device->lock);
-		device->cache = cache;
-		spin_unlock(&device->lock);
+		spin_lock(&process->lock);
+		process->cache = cache;
+		spin_unlock(&process->lock);
 	}
-	device->users++;
+	process->holders++;
 	return cache;
 }
 
-static void device_cache_put(struct vhost_mem_device *device)
+static void process_cache_put(struct vhost_mem_process *process)
 {
-	struct mmu_mirror_cache *cache = device->cache;
+	struct mmu_mirror_cache *cache = process->cache;
 
-	if (--device->users)
+	if (--process->holders)
 		return;
 	/* Nobody counts it twice, or looks at it later. */
-	spin_lock(&device->lock);
-	stats_add_cache(&device->closed, cache);
-	device->closed.chunks = 0;
-	device->closed.mapped = 0;
-	device->cache = NULL;
-	spin_unlock(&device->lock);
+	spin_lock(&process->lock);
+	stats_add_cache(&process->closed, cache);
+	process->closed.chunks = 0;
+	process->closed.mapped = 0;
+	process->cache = NULL;
+	spin_unlock(&process->lock);
 	mmu_mirror_cache_close(cache);
 }
 
-/* Have the queue not hold the device's cache. On the mm's queue. */
+/* Have the queue not hold the process's cache. On the mm's queue. */
 void vhost_mem_leave(struct vhost_ring_mirror *mirror)
 {
 	struct vhost_mem_queue *mem = &mirror->mem;
@@ -358,7 +357,7 @@ void vhost_mem_leave(struct vhost_ring_mirror *mirror)
 	if (!mem->have)
 		return;
 	mem->have = NULL;
-	device_cache_put(mem->device);
+	process_cache_put(mem->process);
 }
 
 /* Make what the queue wants of the cache so. On the mm's queue, without vq->mutex. */
@@ -376,11 +375,11 @@ void vhost_mem_settle(struct vhost_ring_mirror *mirror)
 		mem->have = NULL;
 	spin_unlock(&mirror->lock);
 	if (leave)
-		device_cache_put(mem->device);
+		process_cache_put(mem->process);
 	if (!enter)
 		return;
 
-	cache = device_cache_get(mem->device, mirror->mm);
+	cache = process_cache_get(mem->process);
 	spin_lock(&mirror->lock);
 	if (IS_ERR(cache)) {
 		WRITE_ONCE(mem->error, PTR_ERR(cache));
@@ -391,21 +390,16 @@ void vhost_mem_settle(struct vhost_ring_mirror *mirror)
 	spin_unlock(&mirror->lock);
 }
 
-void vhost_mem_device_init(struct vhost_mem_device *device)
-{
-	spin_lock_init(&device->lock);
-}
-
-/* Sum up what the caches of a device have seen so far. */
-void vhost_mem_device_stats(struct vhost_mem_device *device,
-			    struct vhost_mem_stats *stats)
+/* Sum up what the caches of a process have seen so far. */
+void vhost_mem_process_stats(struct vhost_mem_process *process,
+			     struct vhost_mem_stats *stats)
 {
 	/* The lock keeps the cache from being closed, and counted twice. */
-	spin_lock(&device->lock);
-	*stats = device->closed;
-	if (device->cache)
-		stats_add_cache(stats, device->cache);
-	spin_unlock(&device->lock);
+	spin_lock(&process->lock);
+	*stats = process->closed;
+	if (process->cache)
+		stats_add_cache(stats, process->cache);
+	spin_unlock(&process->lock);
 }
 
 /* What has become of a queue's accesses of a kind. */

@@ -3,7 +3,7 @@
  * Guest memory that vhost reads and writes in small pieces: tables of indirect
  * descriptors, headers, short payloads.
  *
- * mem_mirror.c makes these accesses through kernel pointers, where the device's cache
+ * mem_mirror.c makes these accesses through kernel pointers, where the process's cache
  * has them, and the rest through uaccess. Without CONFIG_VHOST_RING_MIRROR all of them
  * are what they were before.
  */

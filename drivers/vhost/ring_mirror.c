@@ -5,10 +5,10 @@
  *
  * Each virtqueue has a window onto each ring part: descriptors, available and used
  * ring. While writes are logged, the queues of a device share a window onto the
- * log. All windows of a process are in one domain, which its workers read in: an
- * invalidation that hits many of them, such as that of a huge page, waits once. The
- * accesses are in ring_mirror.h and go through a window where there is one, else
- * through uaccess.
+ * log. What they access beside these is mem_mirror.c's. All windows of a process are in
+ * one domain, which its workers read in: an invalidation that hits many of them, such as
+ * that of a huge page, waits once. The accesses are in ring_mirror.h and go through a
+ * window where there is one, else through uaccess.
  *
  * Opening and closing a window waits for invalidations to end, and vq->mutex is
  * held across faults that an invalidation may be all that ends. So neither is
@@ -67,8 +67,6 @@ struct vhost_ring_log {
  * @users: its mirrors, and who closes it, under mirrors_lock
  * @gone: woken when there are fewer
  * @logs: more than one only while the log is being moved. The mm's queue's
- * @mirrors: of its queues, under mirrors_lock
- * @mem: its cache of guest memory
  */
 struct vhost_ring_device {
 	struct hlist_node node;
@@ -77,17 +75,16 @@ struct vhost_ring_device {
 	unsigned int users;
 	wait_queue_head_t gone;
 	struct list_head logs;
-	struct list_head mirrors;
-	struct vhost_mem_device mem;
 };
 
 /*
- * All mirrors and devices, the sums over those that are gone, and the device
+ * All mirrors, devices and processes, the sums over those that are gone, and the device
  * numbers. A queue's first run takes the lock: nothing long is done under it.
  */
 static DEFINE_MUTEX(mirrors_lock);
 static LIST_HEAD(mirrors);
 static DEFINE_HASHTABLE(devices, 8);
+static DEFINE_HASHTABLE(processes, 8);
 static struct vhost_ring_stats mirrors_closed[VHOST_RING_NUM_COUNTED];
 static struct vhost_mem_stats caches_closed;
 static unsigned int mirrors_last_id;
@@ -386,7 +383,6 @@ static void device_put(struct vhost_ring_device *device)
 		return;
 	}
 	hash_del(&device->node);
-	mem_stats_add(&caches_closed, &device->mem.closed);
 	kfree(device);
 }
 
@@ -408,15 +404,45 @@ static struct vhost_ring_device *device_get(struct vhost_dev *dev,
 	new->users = 1;
 	init_waitqueue_head(&new->gone);
 	INIT_LIST_HEAD(&new->logs);
-	INIT_LIST_HEAD(&new->mirrors);
-	vhost_mem_device_init(&new->mem);
 	hash_add(devices, &new->node, (unsigned long)dev);
+	return new;
+}
+
+/* Under mirrors_lock, without a cache any more. */
+static void process_put(struct vhost_mem_process *process)
+{
+	if (--process->users)
+		return;
+	hash_del(&process->node);
+	mem_stats_add(&caches_closed, &process->closed);
+	kfree(process);
+}
+
+/* Hold the object of @mm, which is @new if it has none. Under mirrors_lock. */
+static struct vhost_mem_process *process_get(struct mm_struct *mm,
+					     struct vhost_mem_process *new)
+{
+	struct vhost_mem_process *process;
+
+	hash_for_each_possible(processes, process, node, (unsigned long)mm) {
+		if (process->mm != mm)
+			continue;
+		process->users++;
+		kfree(new);
+		return process;
+	}
+	new->mm = mm;
+	new->users = 1;
+	INIT_LIST_HEAD(&new->mirrors);
+	spin_lock_init(&new->lock);
+	hash_add(processes, &new->node, (unsigned long)mm);
 	return new;
 }
 
 static struct vhost_ring_mirror *mirror_alloc(struct vhost_virtqueue *vq)
 {
 	struct vhost_ring_device *device;
+	struct vhost_mem_process *process;
 	struct vhost_dev *dev = vq->dev;
 	struct vhost_ring_mirror *mirror;
 	struct mmu_mirror_charge charge;
@@ -426,8 +452,9 @@ static struct vhost_ring_mirror *mirror_alloc(struct vhost_virtqueue *vq)
 	mmu_mirror_charge_begin(&charge, dev->mm);
 	mirror = kzalloc(sizeof(*mirror), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	device = kzalloc(sizeof(*device), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	process = kzalloc(sizeof(*process), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	mmu_mirror_charge_end(&charge);
-	if (!mirror || !device)
+	if (!mirror || !device || !process)
 		goto free;
 	mirror->queue = mmu_mirror_queue_get(dev->mm);
 	if (!mirror->queue)
@@ -447,8 +474,9 @@ static struct vhost_ring_mirror *mirror_alloc(struct vhost_virtqueue *vq)
 
 	mutex_lock(&mirrors_lock);
 	mirror->device = device_get(dev, device);
-	mirror->mem.device = &mirror->device->mem;
-	list_add_tail(&mirror->of_device, &mirror->device->mirrors);
+	process = process_get(dev->mm, process);
+	mirror->mem.process = process;
+	list_add_tail(&mirror->of_process, &process->mirrors);
 	list_add_tail(&mirror->entry.list, &mirrors);
 	mirrors_left++;
 	mutex_unlock(&mirrors_lock);
@@ -457,6 +485,7 @@ static struct vhost_ring_mirror *mirror_alloc(struct vhost_virtqueue *vq)
 free:
 	kfree(mirror);
 	kfree(device);
+	kfree(process);
 	return NULL;
 }
 
@@ -718,18 +747,20 @@ static void mirror_retire(struct work_struct *work)
 	struct vhost_ring_stats stats;
 	int type;
 
+	vhost_mem_leave(mirror);
 	mutex_lock(&mirrors_lock);
 	list_del(&mirror->entry.list);
-	list_del(&mirror->of_device);
+	list_del(&mirror->of_process);
 	for (type = 0; type < VHOST_RING_NUM_COUNTED; type++) {
 		counted_stats(mirror, type, &stats);
 		stats_add(&mirrors_closed[type], &stats);
 	}
+	/* While the queue holds the mm: another's may be where this one was. */
+	process_put(mirror->mem.process);
 	mutex_unlock(&mirrors_lock);
 
 	for (type = 0; type < VHOST_RING_NUM_PARTS; type++)
 		part_close(mirror, type, mirror->part[type].window);
-	vhost_mem_leave(mirror);
 	mmu_mirror_queue_put(mirror->queue);
 
 	mutex_lock(&mirrors_lock);
@@ -853,7 +884,7 @@ static void show_window(struct seq_file *seq, struct vhost_ring_mirror *mirror,
 		   mapped);
 }
 
-/* A device's cache of guest memory, or what has been closed of all of them. */
+/* A process's cache of its memory, or what has been closed of all of them. */
 static void show_cache(struct seq_file *seq, const struct vhost_mem_stats *stats)
 {
 	seq_printf(seq, " cache chunks=%lu mapped=%lu opened=%lu evicted=%lu",
@@ -863,9 +894,9 @@ static void show_cache(struct seq_file *seq, const struct vhost_mem_stats *stats
 }
 
 /*
- * One line for each part of each queue, and for each device; last, what has been
- * closed. Queues come and go between two reads, and there may be many: a reader's place is an entry
- * of the list, before what it shows next.
+ * One line for each part of each queue, and one for each process, after its first
+ * queue's; last, what has been closed. Queues come and go between two reads, and there
+ * may be many: a reader's place is an entry of the list, before what it shows next.
  */
 static struct vhost_ring_entry mirrors_end;
 
@@ -914,23 +945,23 @@ static void mirrors_stop(struct seq_file *seq, void *v)
 
 static void show_mirror(struct seq_file *seq, struct vhost_ring_mirror *mirror)
 {
-	struct vhost_ring_device *device = mirror->device;
+	struct vhost_mem_process *process = mirror->mem.process;
 	struct vhost_mem_stats cache;
 	struct vhost_ring_stats stats;
 	int type;
 
 	for (type = 0; type < VHOST_RING_NUM_COUNTED; type++) {
 		counted_stats(mirror, type, &stats);
-		seq_printf(seq, "pid=%d dev=%u vq=%d", mirror->pid, device->id,
-			   mirror->index);
+		seq_printf(seq, "pid=%d dev=%u vq=%d", mirror->pid,
+			   mirror->device->id, mirror->index);
 		show_stats(seq, type, &stats);
 		show_window(seq, mirror, type);
 		seq_putc(seq, '\n');
 	}
-	if (!list_is_first(&mirror->of_device, &device->mirrors))
+	if (!list_is_first(&mirror->of_process, &process->mirrors))
 		return;
-	vhost_mem_device_stats(&device->mem, &cache);
-	seq_printf(seq, "pid=%d dev=%u", mirror->pid, device->id);
+	vhost_mem_process_stats(process, &cache);
+	seq_printf(seq, "pid=%d", mirror->pid);
 	show_cache(seq, &cache);
 }
 

@@ -197,7 +197,7 @@ struct vhost_mem_counts {
 };
 
 /**
- * struct vhost_mem_stats - what the caches of a device have seen
+ * struct vhost_mem_stats - what the caches of a process have seen
  * @chunks: windows that the cache has at the moment
  * @mapped: pages that they have at the moment
  * @opened: windows opened
@@ -213,30 +213,38 @@ struct vhost_mem_stats {
 };
 
 /**
- * struct vhost_mem_device - the cache of a device
+ * struct vhost_mem_process - the cache of a process, which all of its devices share
+ * @node: among all processes
+ * @mm: the process's, to tell it by; the queues of @users hold it
+ * @users: the mirrors of its queues, under mirrors_lock
+ * @mirrors: these, under mirrors_lock
  * @lock: of @cache and @closed, for who looks at the numbers
  * @cache: the cache, while queues hold it
- * @users: these queues
+ * @holders: these queues
  * @closed: what its closed caches have seen
  *
- * All of it changes on the mm's queue only.
+ * From @cache on, all of it changes on the mm's queue only.
  */
-struct vhost_mem_device {
+struct vhost_mem_process {
+	struct hlist_node node;
+	struct mm_struct *mm;
+	unsigned int users;
+	struct list_head mirrors;
 	spinlock_t lock; /* of who looks at the numbers */
 	struct mmu_mirror_cache *cache;
-	unsigned int users;
+	unsigned int holders;
 	struct vhost_mem_stats closed;
 };
 
 /**
- * struct vhost_mem_queue - what a queue has to do with the cache of its device
+ * struct vhost_mem_queue - what a queue has to do with the cache of its process
  * @use: the cache, or NULL: accesses go through uaccess
  * @kind: what has become of its accesses
  * @want: it is to have the cache
  * @have: the cache, which it holds, or NULL
  * @error: why it could not be opened
  * @retry_at: jiffies before which that is not repeated
- * @device: the device's
+ * @process: the process's
  *
  * @use, @kind and, for reading, @want belong to vq->mutex; the rest, and changes of
  * @want, to the mirror's lock.
@@ -248,7 +256,7 @@ struct vhost_mem_queue {
 	struct mmu_mirror_cache *have;
 	int error;
 	unsigned long retry_at;
-	struct vhost_mem_device *device;
+	struct vhost_mem_process *process;
 };
 
 /**
@@ -272,7 +280,7 @@ struct vhost_ring_entry {
  * @retire: closes them for good, once the queue is no more, and frees this
  * @entry: among all mirrors, for reporting
  * @device: what it shares with the other queues of its device
- * @of_device: among the mirrors of @device
+ * @of_process: among the mirrors of the process
  * @mem: what it has to do with guest memory
  * @pid: the owner's thread group
  * @index: the queue's number
@@ -287,7 +295,7 @@ struct vhost_ring_mirror {
 	struct work_struct retire;
 	struct vhost_ring_entry entry;
 	struct vhost_ring_device *device;
-	struct list_head of_device;
+	struct list_head of_process;
 	struct vhost_mem_queue mem;
 	pid_t pid;
 	int index;
@@ -309,13 +317,12 @@ void __cold vhost_ring_poisoned(struct vhost_ring_mirror *mirror, int type,
 enum vhost_ring_why vhost_ring_absence(enum mmu_mirror_absence absence);
 
 /* Of mem_mirror.c, for ring_mirror.c. */
-void vhost_mem_device_init(struct vhost_mem_device *device);
 void vhost_mem_settle(struct vhost_ring_mirror *mirror);
 void vhost_mem_leave(struct vhost_ring_mirror *mirror);
 void vhost_mem_stats(struct vhost_ring_mirror *mirror, enum vhost_mem_kind kind,
 		     struct vhost_ring_stats *stats);
-void vhost_mem_device_stats(struct vhost_mem_device *device,
-			    struct vhost_mem_stats *stats);
+void vhost_mem_process_stats(struct vhost_mem_process *process,
+			     struct vhost_mem_stats *stats);
 
 /* Before anything else is done to a queue. */
 static inline void vhost_ring_mirror_init(struct vhost_virtqueue *vq)

@@ -38,8 +38,16 @@ struct counters {
 	} at[MAX_COUNTERS];
 };
 
-/* What has columns in common: a part of a queue, a device's cache, or a mirror. */
+enum what {
+	PART,	/* of a queue */
+	DEVICE,	/* the sum of its parts */
+	CACHE,	/* of a process */
+	MIRROR,
+};
+
+/* What has columns in common. */
 struct row {
+	enum what what;
 	int pid;
 	char comm[COMM_SIZE];
 	unsigned long start;
@@ -48,7 +56,7 @@ struct row {
 	unsigned long fills;
 	unsigned long collisions;
 	unsigned long installed;
-	/* Of a queue, or a device. */
+	/* Of all but a mirror. */
 	bool closed;
 	unsigned long dev;
 	unsigned long vq;
@@ -59,8 +67,7 @@ struct row {
 	unsigned long worst_wait_ns;
 	struct counters drops;
 	struct counters why;
-	/* Of a device's cache of guest memory; @mirrored and @fallback are sums. */
-	bool cache;
+	/* Of a cache. */
 	unsigned long chunks;
 	unsigned long opened;
 	unsigned long evicted;
@@ -179,7 +186,6 @@ static void parse_line(struct row *row, char *line)
 	char *driver = strstr(line, " driver=");
 	char *save, *word;
 
-	memset(row, 0, sizeof(*row));
 	/* The last, and the only one with a space in it. */
 	if (driver) {
 		*driver = 0;
@@ -194,14 +200,16 @@ static void parse_line(struct row *row, char *line)
 		if (!strcmp(word, "closed"))
 			row->closed = true;
 		if (!strcmp(word, "cache"))
-			row->cache = true;
+			row->what = CACHE;
 		if (!equals)
 			continue;
 		*equals = 0;
 		parse_pair(row, word, equals + 1);
 	}
-	if (opt.mirrors)
+	if (opt.mirrors) {
+		row->what = MIRROR;
 		row->pages = (row->end - row->start) / sysconf(_SC_PAGESIZE);
+	}
 }
 
 static void read_comm(struct row *row)
@@ -266,22 +274,58 @@ static bool wanted(const struct row *row)
 	return !opt.pid || row->pid == opt.pid;
 }
 
-/* A device's accesses are those of all its parts. */
+/* A row that is zero but for what it is. */
+static struct row *add_row(struct table *table)
+{
+	if (table->n == table->room) {
+		table->room = table->room * 2 + 64;
+		table->row = realloc(table->row,
+				     table->room * sizeof(*table->row));
+		if (!table->row)
+			errx(1, "out of memory");
+	}
+	return memset(&table->row[table->n], 0, sizeof(*table->row));
+}
+
+static int compare_devices(const void *a, const void *b)
+{
+	const struct row *x = a, *y = b;
+
+	if (x->closed != y->closed)
+		return x->closed - y->closed;
+	if (x->pid != y->pid)
+		return (x->pid > y->pid) - (x->pid < y->pid);
+	return (x->dev > y->dev) - (x->dev < y->dev);
+}
+
+/* A row for each device: its accesses are those of all its parts. */
 static void sum_devices(struct table *table)
 {
-	for (size_t i = 0; i < table->n; i++) {
-		struct row *device = &table->row[i];
+	size_t parts = table->n;
+	struct row *sorted = calloc(parts + 1, sizeof(*sorted)), *device = NULL;
 
-		for (size_t j = 0; device->cache && j < table->n; j++) {
-			const struct row *row = &table->row[j];
+	if (!sorted)
+		errx(1, "out of memory");
+	memcpy(sorted, table->row, parts * sizeof(*sorted));
+	qsort(sorted, parts, sizeof(*sorted), compare_devices);
+	for (size_t i = 0; i < parts; i++) {
+		const struct row *part = &sorted[i];
 
-			if (row->cache || row->closed != device->closed ||
-			    row->pid != device->pid || row->dev != device->dev)
-				continue;
-			device->mirrored += row->mirrored;
-			device->fallback += row->fallback;
+		if (part->what != PART)
+			continue;
+		if (!device || compare_devices(device, part)) {
+			device = add_row(table);
+			device->what = DEVICE;
+			device->closed = part->closed;
+			device->pid = part->pid;
+			device->dev = part->dev;
+			memcpy(device->comm, part->comm, sizeof(part->comm));
+			table->n++;
 		}
+		device->mirrored += part->mirrored;
+		device->fallback += part->fallback;
 	}
+	free(sorted);
 }
 
 static void read_table(struct table *table)
@@ -300,17 +344,12 @@ static void read_table(struct table *table)
 
 	table->n = 0;
 	while (getline(&line, &size, file) > 0) {
-		if (table->n == table->room) {
-			table->room = table->room * 2 + 64;
-			table->row = realloc(table->row, table->room *
-					     sizeof(*table->row));
-			if (!table->row)
-				errx(1, "out of memory");
-		}
-		parse_line(&table->row[table->n], line);
-		if (!wanted(&table->row[table->n]))
+		struct row *row = add_row(table);
+
+		parse_line(row, line);
+		if (!wanted(row))
 			continue;
-		read_comm(&table->row[table->n]);
+		read_comm(row);
 		table->n++;
 	}
 	if (ferror(file))
@@ -327,7 +366,7 @@ static bool same(const struct row *a, const struct row *b)
 	if (opt.mirrors)
 		return !strcmp(a->id, b->id) && a->pid == b->pid &&
 		       a->start == b->start;
-	return a->closed == b->closed && a->cache == b->cache &&
+	return a->closed == b->closed && a->what == b->what &&
 	       a->pid == b->pid && a->dev == b->dev && a->vq == b->vq &&
 	       !strcmp(a->part, b->part);
 }
@@ -521,10 +560,18 @@ static const char *printable(const char *comm)
 static void print_owner(const struct row *row)
 {
 	if (row->closed)
-		printf("%7s %-15s %3s", "-", "(closed)", "-");
+		printf("%7s %-15s", "-", "(closed)");
 	else
-		printf("%7d %-15s %3lu", row->pid, printable(row->comm),
-		       row->dev);
+		printf("%7d %-15s", row->pid, printable(row->comm));
+}
+
+static void print_dev(const struct row *row)
+{
+	print_owner(row);
+	if (row->closed)
+		printf(" %3s", "-");
+	else
+		printf(" %3lu", row->dev);
 }
 
 static double percent(unsigned long part, unsigned long all)
@@ -536,9 +583,14 @@ static void print_device(const struct row *row)
 {
 	unsigned long accesses = row->mirrored + row->fallback;
 
+	print_dev(row);
+	printf(" %11lu %9.2f\n", accesses, percent(row->mirrored, accesses));
+}
+
+static void print_cache(const struct row *row)
+{
 	print_owner(row);
-	printf(" %11lu %9.2f %6lu %8lu %6lu %7lu %6lu %6lu\n", accesses,
-	       percent(row->mirrored, accesses), row->chunks, row->mapped,
+	printf(" %6lu %8lu %6lu %7lu %6lu %6lu\n", row->chunks, row->mapped,
 	       row->opened, row->evicted, sum(&row->drops), row->fills);
 }
 
@@ -547,7 +599,7 @@ static void print_ring(const struct row *row)
 	unsigned long accesses = row->mirrored + row->fallback;
 	char mapped[32] = "-";
 
-	print_owner(row);
+	print_dev(row);
 	if (row->closed)
 		printf(" %2s", "-");
 	else
@@ -590,7 +642,11 @@ static size_t screen_rows(void)
 
 static bool idle(const struct row *row)
 {
-	return !opt.mirrors && (row->closed || !(row->mirrored + row->fallback));
+	if (row->what == MIRROR)
+		return false;
+	if (row->what == CACHE)
+		return row->closed || !(row->chunks + row->opened);
+	return row->closed || !(row->mirrored + row->fallback);
 }
 
 static const char *interval(double seconds)
@@ -605,59 +661,66 @@ static const char *interval(double seconds)
 	return text;
 }
 
-/* One line for each device, and all of its accesses. Return the lines. */
-static size_t print_devices(struct row *const *order, size_t n, size_t room)
+/* The rows of a kind, in @room lines, unless that is 0. Return the lines. */
+static size_t print_rows(struct row *const *order, size_t n, enum what what,
+			 size_t room, void (*print)(const struct row *row))
 {
 	size_t lines = 1;
 
-	printf("%7s %-15s %3s %11s %9s %6s %8s %6s %7s %6s %6s\n", "PID", "COMM",
-	       "DEV", "ACCESSES", "%MIRRORED", "CHUNKS", "MAPPED", "OPENED",
-	       "EVICTED", "DROPS", "FILLS");
 	for (size_t i = 0; i < n; i++) {
-		if (!order[i]->cache || (!opt.all && idle(order[i])))
+		if (order[i]->what != what || (!opt.all && idle(order[i])))
 			continue;
 		if (room && ++lines > room)
 			break;
-		print_device(order[i]);
+		print(order[i]);
 	}
 	return lines;
 }
 
+static void print_mirrors(struct row *const *order, size_t n, size_t room)
+{
+	printf("%7s %-15s %-6s %16s %9s %9s %9s %6s %s\n", "PID", "COMM", "KIND",
+	       "START", "PAGES", "MAPPED", "DIRTIED", "FILLS", "DRIVER");
+	print_rows(order, n, MIRROR, room, print_mirror);
+}
+
+/* Devices and caches have a quarter of the screen each, at most. */
+static void print_vhost(struct row *const *order, size_t n, size_t room)
+{
+	size_t lines;
+
+	printf("%7s %-15s %3s %11s %9s\n", "PID", "COMM", "DEV", "ACCESSES",
+	       "%MIRRORED");
+	lines = print_rows(order, n, DEVICE, room / 4, print_device);
+	printf("%7s %-15s %6s %8s %6s %7s %6s %6s\n", "PID", "COMM", "CHUNKS",
+	       "MAPPED", "OPENED", "EVICTED", "DROPS", "FILLS");
+	lines += print_rows(order, n, CACHE, room / 4, print_cache);
+	printf("%7s %-15s %3s %2s %-8s %11s %9s %6s %8s %6s %6s %s\n", "PID",
+	       "COMM", "DEV", "VQ", "PART", "MIRRORED", "FALLBACK", "%",
+	       "MAPPED", "DROPS", "FILLS", "WHY");
+	print_rows(order, n, PART, room ? room - lines : 0, print_ring);
+}
+
 static void print_text(struct row *const *order, size_t n, double seconds)
 {
-	size_t screen = opt.once ? 0 : screen_rows(), lines = 2, parts = 0;
+	size_t screen = opt.once ? 0 : screen_rows(), listed = 0;
 	time_t now = time(NULL);
 	char when[32];
 
 	for (size_t i = 0; i < n; i++)
-		parts += !order[i]->cache;
+		listed += order[i]->what == PART || order[i]->what == MIRROR;
 	strftime(when, sizeof(when), "%F %T", localtime(&now));
 	if (screen)
 		printf("\033[H\033[J");
 	printf("%s  %s: %zu, %s\n", when,
-	       opt.mirrors ? "mirrors" : "parts of queues", parts,
+	       opt.mirrors ? "mirrors" : "parts of queues", listed,
 	       interval(seconds));
-	/* Devices have a third of the screen, at most. */
-	if (!opt.mirrors)
-		lines += print_devices(order, n, screen / 3);
+	/* Room for the line above, and the last, which stays empty. */
+	screen -= screen > 2 ? 2 : 0;
 	if (opt.mirrors)
-		printf("%7s %-15s %-6s %16s %9s %9s %9s %6s %s\n", "PID",
-		       "COMM", "KIND", "START", "PAGES", "MAPPED", "DIRTIED",
-		       "FILLS", "DRIVER");
+		print_mirrors(order, n, screen);
 	else
-		printf("%7s %-15s %3s %2s %-8s %11s %9s %6s %8s %6s %6s %s\n",
-		       "PID", "COMM", "DEV", "VQ", "PART", "MIRRORED",
-		       "FALLBACK", "%", "MAPPED", "DROPS", "FILLS", "WHY");
-	for (size_t i = 0; i < n; i++) {
-		if (order[i]->cache || (!opt.all && idle(order[i])))
-			continue;
-		if (screen && ++lines >= screen)
-			break;
-		if (opt.mirrors)
-			print_mirror(order[i]);
-		else
-			print_ring(order[i]);
-	}
+		print_vhost(order, n, screen);
 }
 
 /* A string of JSON. Bytes that are no ASCII may be no UTF-8 either. */
@@ -695,7 +758,8 @@ static void json_owner(const struct row *row)
 		return;
 	printf(", \"pid\": %d, \"comm\": ", row->pid);
 	json_string(row->comm);
-	printf(", \"dev\": %lu", row->dev);
+	if (row->what != CACHE)
+		printf(", \"dev\": %lu", row->dev);
 }
 
 static void json_device(const struct row *row)
@@ -703,6 +767,11 @@ static void json_device(const struct row *row)
 	json_owner(row);
 	printf(", \"mirrored\": %lu, \"fallback\": %lu", row->mirrored,
 	       row->fallback);
+}
+
+static void json_cache(const struct row *row)
+{
+	json_owner(row);
 	printf(", \"chunks\": %lu, \"mapped\": %lu, \"opened\": %lu, \"evicted\": %lu",
 	       row->chunks, row->mapped, row->opened, row->evicted);
 	json_counters("drops", &row->drops);
@@ -751,13 +820,13 @@ static void json_mirror(const struct row *row)
 }
 
 static void json_rows(const char *name, struct row *const *order, size_t n,
-		      bool caches, void (*print)(const struct row *row))
+		      enum what what, void (*print)(const struct row *row))
 {
 	const char *comma = "";
 
 	printf("\"%s\": [", name);
 	for (size_t i = 0; i < n; i++) {
-		if (order[i]->cache != caches)
+		if (order[i]->what != what)
 			continue;
 		printf("%s{", comma);
 		print(order[i]);
@@ -774,11 +843,13 @@ static void print_json(struct row *const *order, size_t n, double seconds)
 	if (seconds > 0)
 		printf("\"seconds\": %.3f, ", seconds);
 	if (opt.mirrors) {
-		json_rows("mirrors", order, n, false, json_mirror);
+		json_rows("mirrors", order, n, MIRROR, json_mirror);
 	} else {
-		json_rows("devices", order, n, true, json_device);
+		json_rows("devices", order, n, DEVICE, json_device);
 		printf(", ");
-		json_rows("rings", order, n, false, json_ring);
+		json_rows("caches", order, n, CACHE, json_cache);
+		printf(", ");
+		json_rows("rings", order, n, PART, json_ring);
 	}
 	printf("}\n");
 }

@@ -655,8 +655,8 @@ static void hit_all(struct __test_metadata *_metadata, struct crowd *crowd,
 		     hit->waits, hit->done, hit->least_ns / 1000,
 		     hit->most_ns / 1000);
 		EXPECT_EQ(1, hit->domains);
-		if (!caches)
-			EXPECT_GE(others, hit->least);
+		/* A cache's long fill may map some of it again meanwhile. */
+		EXPECT_GE(caches ? 2 * others : others, hit->least);
 	}
 	EXPECT_LT(0, hits[0].done);
 	ASSERT_EQ(0, stats_read(&stats, getpid(), ANY, ANY));
@@ -675,11 +675,8 @@ TEST_F_TIMEOUT(tenant, rings_are_hit_together, TIMEOUT)
 	hit_all(_metadata, &self->crowd, false);
 }
 
-/*
- * Each device has a cache of its own, and all of them together more pages than are
- * dropped at once. But they are in the domain of the rings.
- */
-TEST_F_TIMEOUT(tenant, caches_are_hit_too, TIMEOUT)
+/* The devices share a cache, in the domain of the rings. */
+TEST_F_TIMEOUT(tenant, caches_are_hit_together, TIMEOUT)
 {
 	hit_all(_metadata, &self->crowd, true);
 }

@@ -418,7 +418,7 @@ TEST_F_TIMEOUT(watch, mirrorstat_says_the_same, TIMEOUT)
 {
 	struct client_config config = { };
 	struct client *c = &self->c;
-	const char *json, *end, *comm, *device;
+	const char *json, *end, *comm, *device, *cache;
 	char *out = malloc(OUT_SIZE);
 	char args[64];
 
@@ -449,10 +449,13 @@ TEST_F_TIMEOUT(watch, mirrorstat_says_the_same, TIMEOUT)
 	EXPECT_EQ(NULL, json_element(json_member(out, "devices"), 1));
 	EXPECT_EQ(sum_of_parts(" mirrored="), json_number(device, "mirrored"));
 	EXPECT_EQ(sum_of_parts(" fallback="), json_number(device, "fallback"));
+	cache = json_element(json_member(out, "caches"), 0);
+	ASSERT_NE(NULL, cache);
+	EXPECT_EQ(NULL, json_element(json_member(out, "caches"), 1));
 	EXPECT_EQ(cache_number(getpid(), " chunks="),
-		  json_number(device, "chunks"));
+		  json_number(cache, "chunks"));
 	EXPECT_EQ(cache_number(getpid(), " mapped="),
-		  json_number(device, "mapped"));
+		  json_number(cache, "mapped"));
 	comm = json_member(json_element(json, 0), "comm");
 	ASSERT_NE(NULL, comm);
 	EXPECT_EQ(0, strncmp(comm, "\"a \\\"b\\\\ \\u001b\\u00ff\"", 22));
