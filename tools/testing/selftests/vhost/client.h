@@ -30,6 +30,8 @@ enum part {
 };
 
 #define PAGE 4096UL
+/* What one window of the cache of guest memory maps. */
+#define CHUNK (512 * PAGE)
 /* Room for one ring part of up to MAX_NUM, and the bytes of a packet buffer. */
 #define PART_ROOM (16 * PAGE)
 #define BUF_SIZE 2048UL

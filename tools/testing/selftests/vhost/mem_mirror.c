@@ -27,8 +27,6 @@
 #define AT_ONCE 4U
 /* Tables are as long as this, at most. */
 #define LONGEST (2 * AT_ONCE + 1)
-/* What one window of the cache maps. */
-#define CHUNK (512 * PAGE)
 /* Something vhost does within that many packets, or never. */
 #define MANY 20000
 

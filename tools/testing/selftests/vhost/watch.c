@@ -531,6 +531,9 @@ TEST_F_TIMEOUT(watch, mirrorstat_lists_mirrors, TIMEOUT)
 		long start = json_number(mirror, "start");
 		const char *driver = json_member(mirror, "driver");
 
+		/* One of the cache may begin where a part does. */
+		if (json_number(mirror, "end") - start == CHUNK)
+			continue;
 		for (int q = 0; q < NR_QUEUES; q++) {
 			for (int p = 0; p < NR_PARTS; p++) {
 				if (start != (long)c->queue[q].part[p])
