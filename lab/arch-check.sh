@@ -64,7 +64,7 @@ for name in "$@"; do
 		# would be empty.
 		export ARGS=kunit.enable=0
 		boot i386 i386-high 1024 global.high_memory \
-			mm/mmu_range_mirror -t high_memory
+			mm/mmu_mirror_memory -t high_memory
 		boot i386 i386-high-vhost 1024 \
 			plain.high_memory_stays_on_uaccess \
 			vhost/ring_mirror -t high_memory_stays_on_uaccess

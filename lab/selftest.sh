@@ -74,9 +74,10 @@ out=$LOGS
 mkdir -p "$out"
 
 say "building the selftests"
-programs="mm/mmu_mirror_odp mm/mmu_mirror_samples mm/mmu_mirror_tlb
-mm/mmu_mirror_writeback mm/mmu_range_mirror vhost/dirty_log vhost/mem_mirror
-vhost/ring_fuzz vhost/ring_mirror vhost/scsi vhost/tenants vhost/watch"
+programs="mm/mmu_mirror_memory mm/mmu_mirror_odp mm/mmu_mirror_samples
+mm/mmu_mirror_tlb mm/mmu_mirror_wait mm/mmu_mirror_writeback
+mm/mmu_range_mirror vhost/dirty_log vhost/mem_mirror vhost/ring_fuzz
+vhost/ring_mirror vhost/scsi vhost/tenants vhost/watch"
 # What they run, and is no test.
 tools="vhost/mirrorstat vhost/vhost-ring-mirror-report"
 # Those that stay loaded, and those that only can be.
@@ -84,7 +85,8 @@ devices="test_mmu_range_mirror test_mmu_mirror_tlb"
 samples="mirror_odp mirror_shadow mirror_window"
 if [ -n "$KARCH" ]; then
 	# With nothing of Debian's but busybox, and nothing on a disk.
-	programs="mm/mmu_range_mirror vhost/ring_mirror"
+	programs="mm/mmu_mirror_memory mm/mmu_mirror_wait mm/mmu_range_mirror
+vhost/ring_mirror"
 	tools=
 	modules=
 	files=
@@ -141,7 +143,7 @@ elif [ "$times" = 1 ]; then
 	# shellcheck disable=SC2086
 	echo "$programs" | tr ' ' '\n' | grep -v $left_out
 else
-	echo "mm/mmu_range_mirror -f hold -f use"
+	echo "mm/mmu_mirror_wait -f hold -f use"
 	echo "vhost/ring_mirror -t killed_owner_is_reaped"
 fi >"$root/etc/programs"
 

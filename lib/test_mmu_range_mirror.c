@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A device that mirrors memory of its user, for the selftest of
- * mm/mmu_range_mirror.c: tools/testing/selftests/mm/mmu_range_mirror.c.
+ * A device that mirrors memory of its user, for the selftests of
+ * mm/mmu_range_mirror.c in tools/testing/selftests/mm.
  *
  * It has no hardware. Its "device" reads and writes memory through a table of
  * pages, as a driver with page tables of its own would, or through a window.

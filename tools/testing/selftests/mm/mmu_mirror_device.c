@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "../kselftest.h"
@@ -154,4 +155,65 @@ bool mirror_stopped(int fd, enum test_mirror_point point)
 bool device_injectable(int fd)
 {
 	return mirror_stats(fd).injectable;
+}
+
+long lookup(int fd, enum test_mirror_kind kind, void *addr, size_t size)
+{
+	if (kind == TEST_MIRROR_WINDOW)
+		return mirror_fill(fd);
+	return mirror_populate(fd, addr, size);
+}
+
+void *job_main(void *arg)
+{
+	struct job *job = arg;
+
+	if (job->cpu >= 0)
+		pin_to_cpu(job->cpu);
+	sem_wait(&job->go);
+	job->ret = job->run(job);
+	job->ended_ns = now_ns();
+	atomic_store(&job->done, true);
+	return NULL;
+}
+
+long job_populate(struct job *job)
+{
+	return mirror_populate(job->fd, job->addr, job->length);
+}
+
+long job_look_up(struct job *job)
+{
+	return mirror_lookup(job->fd, job->addr, job->length,
+			     TEST_MIRROR_FOR_WRITING, NULL);
+}
+
+long job_fill(struct job *job)
+{
+	return mirror_fill(job->fd);
+}
+
+long job_close(struct job *job)
+{
+	return mirror_close(job->fd);
+}
+
+long job_hold(struct job *job)
+{
+	return device_command(job->fd, TEST_MIRROR_IOC_HOLD, &job->hold);
+}
+
+long job_discard(struct job *job)
+{
+	return madvise(job->addr, job->length, MADV_DONTNEED) ? -errno : 0;
+}
+
+long job_munmap(struct job *job)
+{
+	return munmap(job->addr, job->length) ? -errno : 0;
+}
+
+void job_go(struct job *job)
+{
+	sem_post(&job->go);
 }

@@ -6,6 +6,9 @@
 #ifndef _MMU_MIRROR_DEVICE_H
 #define _MMU_MIRROR_DEVICE_H
 
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -41,5 +44,35 @@ long mirror_release(int fd);
 long mirror_holding(int fd);
 long mirror_stop_at(int fd, enum test_mirror_point point, int times);
 bool mirror_stopped(int fd, enum test_mirror_point point);
+
+/* What is established, the way that this kind does it. */
+long lookup(int fd, enum test_mirror_kind kind, void *addr, size_t size);
+
+/* Commands that another thread issues. */
+
+struct job {
+	pthread_t thread;
+	long (*run)(struct job *job);
+	int fd;
+	int cpu;
+	char *addr;
+	size_t length;
+	struct test_mirror_hold hold;
+	long ret;
+	uint64_t ended_ns;
+	sem_t go;
+	atomic_bool done;
+};
+
+void *job_main(void *arg);
+void job_go(struct job *job);
+
+long job_populate(struct job *job);
+long job_look_up(struct job *job);
+long job_fill(struct job *job);
+long job_close(struct job *job);
+long job_hold(struct job *job);
+long job_discard(struct job *job);
+long job_munmap(struct job *job);
 
 #endif /* _MMU_MIRROR_DEVICE_H */

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What the tests of mm/mmu_range_mirror.c share: the kernel's files and
- * settings, time, CPUs, addresses and their pages, and swap. Nothing of their
- * devices is here.
+ * settings, time, CPUs, addresses and their pages, swap, and userfaultfd. Nothing
+ * of their devices is here.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/const.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/swap.h>
@@ -383,4 +386,57 @@ const char *swap_on(unsigned int mib)
 	if (swapon(path, 0))
 		return "swapon fails";
 	return NULL;
+}
+
+int userfault_open(uint64_t features)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
+	int fd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (fd >= 0 && ioctl(fd, UFFDIO_API, &api)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+int userfault_register(int fd, const void *addr, size_t size, uint64_t mode)
+{
+	struct uffdio_register arg = {
+		.range = { .start = (uintptr_t)addr, .len = size },
+		.mode = mode,
+	};
+
+	return ioctl(fd, UFFDIO_REGISTER, &arg);
+}
+
+int userfault_protect(int fd, const void *addr, size_t size, bool protect)
+{
+	struct uffdio_writeprotect arg = {
+		.range = { .start = (uintptr_t)addr, .len = size },
+		.mode = protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
+	};
+
+	return ioctl(fd, UFFDIO_WRITEPROTECT, &arg);
+}
+
+int userfault_zero(int fd, const void *addr)
+{
+	struct uffdio_zeropage arg = {
+		.range = { .start = (uintptr_t)addr, .len = page_size },
+	};
+
+	return ioctl(fd, UFFDIO_ZEROPAGE, &arg);
+}
+
+uint64_t userfault_wait(int fd)
+{
+	struct pollfd poller = { .fd = fd, .events = POLLIN };
+	struct uffd_msg msg;
+
+	if (poll(&poller, 1, PATIENCE_NS / 1000000) != 1 ||
+	    read(fd, &msg, sizeof(msg)) != sizeof(msg) ||
+	    msg.event != UFFD_EVENT_PAGEFAULT)
+		return 0;
+	return msg.arg.pagefault.address;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What the tests of mm/mmu_range_mirror.c share: the kernel's files and
- * settings, time, CPUs, and swap. Nothing of their devices is here.
+ * settings, time, CPUs, swap, and userfaultfd. Nothing of their devices is here.
  */
 #ifndef _MMU_MIRROR_UTIL_H
 #define _MMU_MIRROR_UTIL_H
@@ -115,5 +115,13 @@ void *generations_run(void *arg);
 /* Swap on a zram of our own. Why there is none, or NULL. */
 const char *swap_on(unsigned int mib);
 void swap_off(void);
+
+/* A userfaultfd, or -1. The mode is that of UFFDIO_REGISTER. */
+int userfault_open(uint64_t features);
+int userfault_register(int fd, const void *addr, size_t size, uint64_t mode);
+int userfault_protect(int fd, const void *addr, size_t size, bool protect);
+int userfault_zero(int fd, const void *addr);
+/* Wait until somebody sits in a fault: its address, or 0. */
+uint64_t userfault_wait(int fd);
 
 #endif /* _MMU_MIRROR_UTIL_H */
