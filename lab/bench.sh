@@ -26,7 +26,7 @@
 # shellcheck source=lab/env.sh
 . "$(dirname "$0")/env.sh"
 
-PARTS="reader packets ringpath invalidator scale parallel vhost pps pfncache core-mm"
+PARTS="reader packets ringpath pieces invalidator scale parallel vhost pps pfncache core-mm"
 [ $# -eq 0 ] || PARTS=$*
 
 need python3 gnuplot-nox

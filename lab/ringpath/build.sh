@@ -13,6 +13,7 @@
 
 [ $# -gt 0 ] || die "usage: lab/ringpath/build.sh BASE..."
 VARIANTS="uaccess begin masked windows plain"
+REST="cache iotlb iter lib mc usercopy window"
 need_build
 out=$CACHE/build/ringpath
 locked ringpath
@@ -30,7 +31,7 @@ compile() {
 	objects=
 	mkdir -p "$out/$base"
 	rsync -rc "$LAB"/ringpath/*.[chS] "$LAB/ringpath/Kbuild" "$out/$base/"
-	for object in $VARIANTS iotlb iter lib; do
+	for object in $VARIANTS $REST; do
 		objects="$objects $object.o"
 	done
 	for variant in $VARIANTS; do
@@ -66,6 +67,9 @@ join() {
 	base=$1
 	id=$(echo "$base" | tr . _)
 	parts=
+	for rest in $REST; do
+		parts="$parts $out/$base/$rest.o"
+	done
 	for variant in $VARIANTS; do
 		objcopy --keep-global-symbol="ringpath_${id}_$variant" \
 			"$out/$base/$variant.o" "$out/$base/.$variant.local"
@@ -73,8 +77,7 @@ join() {
 	done
 	# A list on purpose.
 	# shellcheck disable=SC2086
-	ld -z noexecstack -r -o "$out/$base/.all" $parts \
-		"$out/$base/iotlb.o" "$out/$base/iter.o" "$out/$base/lib.o"
+	ld -z noexecstack -r -o "$out/$base/.all" $parts
 	objcopy --wildcard --keep-global-symbol='ringpath_*_*' \
 		--rename-section .altinstructions=altinstructions \
 		--redefine-sym const_pcpu_hot=pcpu_hot \
@@ -97,8 +100,11 @@ for base in "$@"; do
 	join "$base" 2>"$out/ld.log" || { cat "$out/ld.log" >&2; exit 1; }
 	joined="$joined $out/ringpath-$base.o"
 done
-gcc -D_GNU_SOURCE -O2 -g -Wall -Wextra -fno-strict-aliasing -fno-pie -pthread -c \
-	-o "$out/main.o" "$LAB/ringpath/ringpath.c"
+for file in ringpath pieces; do
+	gcc -D_GNU_SOURCE -O2 -g -Wall -Wextra -fno-strict-aliasing -fno-pie \
+		-pthread -c -o "$out/.$file.o" "$LAB/ringpath/$file.c"
+done
+ld -r -o "$out/main.o" "$out/.ringpath.o" "$out/.pieces.o"
 # Lists on purpose.
 # shellcheck disable=SC2086
 stubs $joined >"$out/stubs.S"

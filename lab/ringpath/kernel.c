@@ -5,6 +5,7 @@
  * handle_tx() of vhost-net does. The ring accesses are
  *
  *	WINDOWS		those of ring_mirror.h, in a patched tree, and of mem_mirror.c
+ *			and the cache, which are here as well
  *	CHAIN		of chain.h in place of it, in the same places
  *	neither		uaccess, in a tree without our patches
  */
@@ -35,42 +36,71 @@ static long eventfd;
 #ifdef WINDOWS
 bool vhost_ring_mirror_on = true;
 
-/* Nobody invalidates here. */
-void mmu_mirror_publish(struct mmu_mirror_domain *domain,
-			struct mmu_mirror_cpu *cpu)
-{
-	cpu->published = 1;
-}
-
 #define CHUNKS	512UL
 
-/* A cache that has all of the memory from about @p on, as after some use. */
+/* A cache with room for @chunks that are read and as many that are written. */
+static struct mmu_mirror_cache *cache_alloc(unsigned long chunks, int ways,
+					    void *percpu)
+{
+	unsigned long sets = 2 * chunks / ways;
+	struct mmu_mirror_cache *cache =
+		ringpath_alloc(struct_size(cache, set, sets));
+
+	cache->cpu = (void __percpu *)percpu;
+	cache->mask = sets - 1;
+	return cache;
+}
+
+/* As after some use: have the chunk at @uaddr, which is at @kaddr as well. */
+static void cache_map(struct mmu_mirror_cache *cache, unsigned long uaddr,
+		      unsigned long kaddr, bool write)
+{
+	struct mmu_mirror_cache_set *set = mmu_mirror_cache_set(cache, uaddr,
+								write);
+	struct mmu_mirror_window *window =
+		ringpath_alloc(struct_size(window, kaddr, MMU_MIRROR_CHUNK));
+	unsigned long page;
+	int way = 0;
+
+	while (set->window[way])
+		way++;
+	window->uaddr = uaddr;
+	set->tag[way] = uaddr / MMU_MIRROR_CACHE_CHUNK;
+	set->young[way] = 1;
+	set->window[way] = window;
+	for (page = 0; page < MMU_MIRROR_CHUNK; page++, kaddr += PAGE_SIZE)
+		window->kaddr[page] = (void *)kaddr;
+}
+
+/* A cache that has all of the memory from about @p on. */
 static struct mmu_mirror_cache *ringpath_cache(unsigned long p, void *percpu)
 {
 	static struct mmu_mirror_cache *cache;
-	unsigned long i, page;
+	unsigned long i;
 
 	if (cache)
 		return cache;
-	cache = ringpath_alloc(struct_size(cache, set, 2 * CHUNKS));
-	cache->cpu = (void __percpu *)percpu;
-	cache->mask = 2 * CHUNKS - 1;
+	cache = cache_alloc(CHUNKS, 1, percpu);
 	p = round_down(p, MMU_MIRROR_CACHE_CHUNK);
-	for (i = 0; i < CHUNKS; i++) {
-		struct mmu_mirror_cache_set *set =
-			mmu_mirror_cache_set(cache, p, false);
-		struct mmu_mirror_window *window =
-			ringpath_alloc(struct_size(window, kaddr,
-						   MMU_MIRROR_CHUNK));
-
-		window->uaddr = p;
-		set->tag[0] = p / MMU_MIRROR_CACHE_CHUNK;
-		set->young[0] = 1;
-		set->window[0] = window;
-		for (page = 0; page < MMU_MIRROR_CHUNK; page++, p += PAGE_SIZE)
-			window->kaddr[page] = (void *)p;
-	}
+	for (i = 0; i < CHUNKS; i++, p += MMU_MIRROR_CACHE_CHUNK)
+		cache_map(cache, p, p, false);
 	return cache;
+}
+
+/* A cache as large as a process's, and full. */
+static void ringpath_map(void *queue, unsigned long uaddr, unsigned long kaddr)
+{
+	struct vhost_ring_mirror *mirror = ((struct vhost_virtqueue *)queue)->mirror;
+	struct mmu_mirror_cache *cache;
+	unsigned long at;
+
+	cache = cache_alloc(MEM_CHUNKS / 2, MMU_MIRROR_CACHE_WAYS,
+			    (__force void *)mirror->hot.cpu);
+	for (at = 0; at < RINGPATH_PIECES; at += MMU_MIRROR_CACHE_CHUNK) {
+		cache_map(cache, uaddr + at, kaddr + at, false);
+		cache_map(cache, uaddr + at, kaddr + at, true);
+	}
+	mirror->mem.use = cache;
 }
 
 static void ringpath_mirror(void *queue, void *percpu)
@@ -96,7 +126,37 @@ static void ringpath_mirror(void *queue, void *percpu)
 static void ringpath_mirror(void *queue, void *percpu)
 {
 }
+
+static void ringpath_map(void *queue, unsigned long uaddr, unsigned long kaddr)
+{
+}
 #endif
+
+/*
+ * What net.c, vsock.c and scsi.c do with a piece of guest memory. Of kind header,
+ * which has no limit: a payload takes the same way, but for a comparison.
+ */
+static unsigned long ringpath_piece(void *queue, void *buf, unsigned long uaddr,
+				    unsigned long size, int write)
+{
+	struct iovec iov = {
+		.iov_base = (void __user *)uaddr,
+		.iov_len = size,
+	};
+	struct iov_iter iter;
+
+	iov_iter_init(&iter, write ? ITER_DEST : ITER_SOURCE, &iov, 1, size);
+#ifdef WINDOWS
+	if (write)
+		return vhost_mem_to_iter(queue, VHOST_MEM_HEADER, buf, size,
+					 &iter);
+	return vhost_mem_from_iter(queue, VHOST_MEM_HEADER, buf, size, &iter);
+#else
+	if (write)
+		return copy_to_iter(buf, size, &iter);
+	return copy_from_iter(buf, size, &iter);
+#endif
+}
 
 static void ringpath_init(unsigned long this_cpu_offset, void *memory,
 			  unsigned long size)
@@ -207,6 +267,14 @@ const struct ringpath NAME(KERNEL_ID, VARIANT) = {
 	.queue = ringpath_queue,
 	.mirror = ringpath_mirror,
 	.run = ringpath_run,
+#ifndef CHAIN
+	.map = ringpath_map,
+	.piece = ringpath_piece,
+	.harden = ringpath_harden,
+#endif
+#ifdef WINDOWS
+	.payload_max = VHOST_MEM_PAYLOAD_MAX,
+#endif
 };
 
 static const struct ringpath * const entry

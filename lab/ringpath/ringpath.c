@@ -7,13 +7,15 @@
  *
  *	ringpath ROUNDS		rows of JSON, of so many rounds in which the variants
  *				take turns
+ *	ringpath pieces ROUNDS	the same of small pieces of guest memory (pieces.c)
  *	ringpath check		KTAP: does each variant move every packet, by as many
  *				user accesses as it has to?
  *
  * The code is patched as at boot, for this CPU, but for STAC and CLAC, which user
  * space may not use: nothing is in their place. Their pairs are counted. Also left
- * out: the check that hardened usercopy makes of used elements, mitigations of
- * indirect jumps and returns, and the packet itself, with all that a socket does.
+ * out: the check that hardened usercopy makes of used elements (not of small pieces),
+ * mitigations of indirect jumps and returns, and the packet itself, with all that a
+ * socket does.
  */
 #include <asm/prctl.h>
 #include <cpuid.h>
@@ -34,10 +36,9 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
-#include "ringpath.h"
+#include "bench.h"
 
 #define MAX_QUEUES	512
-#define MAX_ROUNDS	1000
 #define MAX_HANDOFFS	256
 #define MAX_VARIANTS	16
 #define PAGE		4096UL
@@ -50,6 +51,8 @@
 /* Packets that are there at once, at most. */
 #define BATCH		64
 #define MEMORY		0x40000000UL
+/* The kernel's task_struct is no larger. */
+#define TASK_SIZE	(4 * PAGE)
 
 #define READ(x)		__atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define WRITE(x, v)	__atomic_store_n(&(x), v, __ATOMIC_RELAXED)
@@ -76,8 +79,12 @@ void __SCT__cond_resched(void)
 {
 }
 
-void __check_object_size(void)
+static void (*check_object_size)(const void *p, unsigned long n, bool to_user);
+
+void __check_object_size(const void *p, unsigned long n, bool to_user)
 {
+	if (check_object_size)
+		check_object_size(p, n, to_user);
 }
 
 /* Once for each queue, before the driver has asked for anything. */
@@ -215,6 +222,22 @@ static void patch_all(void)
 	}
 }
 
+/* Have hardened usercopy check what is moved from and to @buf, or no longer. */
+void harden(const struct ringpath *path, void *buf)
+{
+	struct jump *jump;
+	void *key = NULL;
+
+	check_object_size = path ? path->harden(buf, &key) : NULL;
+	for (jump = __start___jump_table; key && jump < __stop___jump_table; jump++) {
+		__u8 *code = at(&jump->code);
+
+		if ((char *)&jump->key + (jump->key & ~3L) == key &&
+		    (*code == 0xeb || *code == 0xe9))
+			patch_nops(code, *code == 0xeb ? 2 : 5);
+	}
+}
+
 /* A breakpoint in place of each STAC, to count them. */
 static atomic_long stacs;
 
@@ -224,7 +247,7 @@ static void on_breakpoint(int signal)
 	stacs++;
 }
 
-static void count_stacs(bool on)
+long count_stacs(bool on)
 {
 	struct alternative *alt;
 
@@ -240,6 +263,7 @@ static void count_stacs(bool on)
 		else
 			patch_nops(site, 3);
 	}
+	return atomic_exchange(&stacs, 0);
 }
 
 struct queue {
@@ -363,7 +387,7 @@ static void *drive(void *cpu)
 	}
 }
 
-static unsigned long long clock_now(void)
+unsigned long long clock_now(void)
 {
 	unsigned long long t;
 
@@ -373,7 +397,8 @@ static unsigned long long clock_now(void)
 	return t;
 }
 
-static double tsc_ns, empty;
+double tsc_ns;
+static double empty;
 
 static void calibrate(void)
 {
@@ -424,7 +449,7 @@ static double handoff(struct variant *v, const struct load *load, int nr_queues)
 	return ns;
 }
 
-static int by_value(const void *a, const void *b)
+int by_value(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;
 
@@ -459,23 +484,21 @@ static int pairs(struct variant *v, const struct load *load, int runs)
 {
 	handoff(v, load, 1);
 	count_stacs(true);
-	stacs = 0;
 	for (int i = 0; i < runs; i++)
 		handoff(v, load, 1);
-	count_stacs(false);
-	return stacs;
+	return count_stacs(false);
 }
 
-static void row(const char *name, const char *series, int x, const char *unit,
-		double *values, int n, const char *target, bool drawn,
-		const char *note)
+void row(const char *part, const char *name, const char *series, int x,
+	 const char *unit, double *values, int n, const char *target, bool drawn,
+	 const char *note)
 {
 	double *sorted = malloc(n * sizeof(*sorted));
 
 	memcpy(sorted, values, n * sizeof(*sorted));
 	qsort(sorted, n, sizeof(*sorted), by_value);
-	printf("{\"part\": \"ringpath\", \"name\": \"%s\", \"series\": \"%s\", ",
-	       name, series);
+	printf("{\"part\": \"%s\", \"name\": \"%s\", \"series\": \"%s\", ",
+	       part, name, series);
 	printf("\"x\": %d, ", x);
 	printf("\"unit\": \"%s\", \"median\": %.3f, \"lo\": %.3f, ", unit,
 	       sorted[n / 2], sorted[n / 4]);
@@ -523,13 +546,13 @@ static void compare(struct variant *v, struct variant *to,
 	snprintf(note, sizeof(note), "STAC and CLAC free; %.2f pairs more a packet",
 		 (double)(pairs(to, load, 16) - pairs(v, load, 16)) / 16 /
 		 load->packets);
-	row(name, load->name, nr_queues, "ratio", ratio, rounds, target, false,
-	    note);
+	row("ringpath", name, load->name, nr_queues, "ratio", ratio, rounds, target,
+	    false, note);
 	if (strcmp(to->path->name, "plain")) {
 		snprintf(name, sizeof(name), "%s: %s less windows",
 			 v->path->kernel, to->path->name);
-		row(name, load->name, nr_queues, "ns saved", less, rounds, "null",
-		    false, note);
+		row("ringpath", name, load->name, nr_queues, "ns saved", less,
+		    rounds, "null", false, note);
 		return;
 	}
 	for (int i = 0; i < rounds; i++)
@@ -538,8 +561,8 @@ static void compare(struct variant *v, struct variant *to,
 		guard = load->packets == 1 ? "\"<= 6\"" : "\"<= 3\"";
 	snprintf(name, sizeof(name), "%s: windows less plain",
 		 v->path->kernel);
-	row(name, load->name, nr_queues, "ns of guard", less, rounds, guard, false,
-	    "sections, lookups, counts");
+	row("ringpath", name, load->name, nr_queues, "ns of guard", less, rounds,
+	    guard, false, "sections, lookups, counts");
 }
 
 static void measure(const struct load *load, int nr_queues, int rounds)
@@ -562,8 +585,8 @@ static void measure(const struct load *load, int nr_queues, int rounds)
 
 		snprintf(name, sizeof(name), "%s: %s", v->path->kernel,
 			 v->path->name);
-		row(name, load->name, nr_queues, unit, v->ns, rounds, "null",
-		    !load->indirect, "STAC and CLAC free");
+		row("ringpath", name, load->name, nr_queues, unit, v->ns, rounds,
+		    "null", !load->indirect, "STAC and CLAC free");
 	}
 	for (int i = 0; i < nr_variants; i++)
 		for (int j = 0; j < nr_variants; j++)
@@ -573,6 +596,22 @@ static void measure(const struct load *load, int nr_queues, int rounds)
 				    variants[j]->path->kernel))
 				compare(variants[i], variants[j], load,
 					nr_queues, rounds);
+}
+
+/* Small pieces: uaccess and windows of each kernel take turns. */
+static void measure_pieces(int rounds)
+{
+	struct variant *uaccess = NULL;
+
+	for (int i = 0; i < nr_variants; i++) {
+		struct variant *v = variants[i];
+
+		if (!strcmp(v->path->name, "uaccess"))
+			uaccess = v;
+		else if (v->path->piece)
+			pieces_measure(uaccess->path, uaccess->queues[0].vq,
+				       v->path, v->queues[0].vq, rounds);
+	}
 }
 
 static void measure_all(int rounds)
@@ -617,33 +656,48 @@ static int pairs_expected(const char *name, const struct load *load)
 	return n + load->packets + 5;
 }
 
+static void checked(int n, const struct variant *v, const char *what, int size,
+		    int got, int wanted)
+{
+	printf("%sok %d ringpath: %s, %s, %s: %d at a time, %d user accesses",
+	       got == wanted ? "" : "not ", n, v->path->kernel, v->path->name,
+	       what, size, got);
+	if (got != wanted)
+		printf(", not %d", wanted);
+	printf("\n");
+}
+
 /* Twice around the ring, so that all of it is used. */
 static int check(void)
 {
-	int failed = 0, n = 0;
+	int failed = 0, n = 0, wanted, got, pieces = 0;
 
 	setlinebuf(stdout);
-	printf("TAP version 13\n1..%d\n", nr_variants * NR_LOADS);
+	for (int i = 0; i < nr_variants; i++)
+		pieces += !!variants[i]->path->piece;
+	printf("TAP version 13\n1..%d\n", nr_variants * NR_LOADS + pieces);
 	shuffle(8);
 	for (int i = 0; i < nr_variants; i++) {
+		struct variant *v = variants[i];
+
 		for (int j = 0; j < NR_LOADS; j++) {
-			struct variant *v = variants[i];
 			const struct load *load = &loads[j];
-			int wanted = pairs_expected(v->path->name, load), got;
 
 			for (int k = 0; k < 2 * RINGPATH_NUM / load->packets;
 			     k++)
 				handoff(v, load, 8);
+			wanted = pairs_expected(v->path->name, load);
 			got = pairs(v, load, 1);
 			failed += got != wanted;
-			printf("%sok %d ringpath: %s, %s, %s: %d packets a run, %d user accesses",
-			       got == wanted ? "" : "not ", ++n,
-			       v->path->kernel, v->path->name, load->name,
-			       load->packets, got);
-			if (got != wanted)
-				printf(", not %d", wanted);
-			printf("\n");
+			checked(++n, v, load->name, load->packets, got, wanted);
 		}
+		if (!v->path->piece)
+			continue;
+		/* Without a cache one for each, and with one none. */
+		wanted = strcmp(v->path->name, "windows") ? PIECES_CHECKED : 0;
+		got = pieces_check(v->path, v->queues[0].vq);
+		failed += got != wanted;
+		checked(++n, v, "pieces", PIECES_CHECKED, got, wanted);
 	}
 	return failed != 0;
 }
@@ -702,13 +756,14 @@ static int choose_cpus(int *cpus)
 int main(int argc, char **argv)
 {
 	bool checking = argc == 2 && !strcmp(argv[1], "check");
-	int rounds = argc == 2 ? atoi(argv[1]) : 0;
+	bool pieces = argc == 3 && !strcmp(argv[1], "pieces");
+	int rounds = argc == 2 + pieces ? atoi(argv[1 + pieces]) : 0;
 	int cpus[2], failed = 0;
 	unsigned long area;
 	pthread_t thread;
 
 	if (!checking && (rounds < 1 || rounds > MAX_ROUNDS)) {
-		fprintf(stderr, "usage: ringpath check | ringpath ROUNDS\n");
+		fprintf(stderr, "usage: ringpath check | ringpath [pieces] ROUNDS\n");
 		return 2;
 	}
 	/* On one they take turns, which is good enough to see whether it works. */
@@ -726,6 +781,10 @@ int main(int argc, char **argv)
 	if (memory == MAP_FAILED || (void *)area == MAP_FAILED)
 		abort();
 	madvise(memory, MEMORY, MADV_HUGEPAGE);
+	/* A task without a stack, which hardened usercopy asks for. */
+	*(void **)(area + (uintptr_t)pcpu_hot) = ringpath_alloc(TASK_SIZE);
+	*(void **)(area + (uintptr_t)&const_current_task) =
+		ringpath_alloc(TASK_SIZE);
 	patch_all();
 	if (syscall(SYS_arch_prctl, ARCH_SET_GS, area))
 		abort();
@@ -738,6 +797,8 @@ int main(int argc, char **argv)
 		abort();
 	if (checking)
 		failed = check();
+	else if (pieces)
+		measure_pieces(rounds);
 	else
 		measure_all(rounds);
 	driver.stop = 1;

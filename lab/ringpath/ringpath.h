@@ -9,6 +9,8 @@
 
 #define RINGPATH_NUM	256	/* descriptors of a queue */
 #define RINGPATH_LEN	60	/* bytes of a packet */
+/* Bytes of guest memory that all fit in a process's cache. */
+#define RINGPATH_PIECES	(256UL << 20)
 
 /**
  * struct ringpath - a variant of the ring path
@@ -24,6 +26,14 @@
  * @run: one run of a queue's worker: @n packets, which are there, in batches, and
  *	then, if @dry, a look for more, which finds none and asks for notification.
  *	Returns the bytes of the packets.
+ * @map: from now on the cache of that queue, if it has one, has %RINGPATH_PIECES
+ *	of guest memory at @uaddr, which are at @kaddr as well
+ * @piece: move @size bytes between @buf and guest memory; returns how many
+ * @harden: returns hardened usercopy's check, which is to know of @buf, and its static
+ *	key, if that has to be on
+ * @payload_max: %VHOST_MEM_PAYLOAD_MAX, of windows
+ *
+ * Only windows and uaccess have the last three.
  */
 struct ringpath {
 	const char *kernel;
@@ -35,10 +45,18 @@ struct ringpath {
 		      unsigned short idx);
 	void (*mirror)(void *queue, void *percpu);
 	unsigned long (*run)(void *queue, int n, int batch, int dry);
+	void (*map)(void *queue, unsigned long uaddr, unsigned long kaddr);
+	unsigned long (*piece)(void *queue, void *buf, unsigned long uaddr,
+			       unsigned long size, int write);
+	void *(*harden)(void *buf, void **key);
+	int payload_max;
 };
 
 /* Zeroed, for good; of user.c. */
 void *ringpath_alloc(unsigned long size);
+
+/* Of usercopy.c; see @harden. */
+void *ringpath_harden(void *buf, void **key);
 
 /* Features of the CPU, as the kernel numbers them, and a flag of alternatives. */
 #define RINGPATH_FEATURE_ERMS		(9 * 32 + 9)
