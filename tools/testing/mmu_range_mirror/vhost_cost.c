@@ -11,6 +11,8 @@
  *					are invalidated between packets
  *	vhost_cost ROUNDS maps		the same, while a vIOMMU maps and unmaps
  *					something else
+ *	vhost_cost ROUNDS pieces	with windows and caches, and without, for each
+ *					device (vhost_pieces.c)
  *
  * A line of the output is what was measured, how, the median, the quartiles, for
  * a ratio what it should be at least, and how often it was done in 1000 packets,
@@ -25,8 +27,8 @@
 #include <time.h>
 
 #include "../selftests/vhost/client.h"
+#include "vhost_cost.h"
 
-#define MAX_ROUNDS 1000
 #define NR_MODES 4
 /* Packets of one round, in each direction. */
 #define NR_PACKETS (8 * BATCH)
@@ -46,7 +48,7 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void report(const char *what, const char *how, double *values, int n)
+void report(const char *what, const char *how, double *values, int n)
 {
 	qsort(values, n, sizeof(*values), by_value);
 	printf("%s\t%s\t%.2f\t%.2f\t%.2f\n", what, how, values[n / 2],
@@ -65,14 +67,14 @@ static void report_ratio(const char *what, double *one, double *other, int n,
 	       ratio[n / 4], ratio[n * 3 / 4], at_least);
 }
 
-static void check(int ret)
+void check(int ret)
 {
 	if (ret)
 		exit(1);
 }
 
 /* The thread of ours that is the device's worker. */
-static const char *worker(void)
+const char *worker(void)
 {
 	DIR *dir = opendir("/proc/self/task");
 	static char path[300];
@@ -100,7 +102,7 @@ static const char *worker(void)
 }
 
 /* How long it has run. */
-static double ran(const char *path)
+double ran(const char *path)
 {
 	FILE *file = fopen(path, "r");
 	unsigned long long ns;
@@ -357,6 +359,7 @@ int main(int argc, char **argv)
 	struct client_config config = {
 		.secret = argc == 3 && !strcmp(argv[2], "hidden"),
 	};
+	bool of_pieces = argc == 3 && !strcmp(argv[2], "pieces");
 	const char *reason = why_skip();
 	struct client c;
 
@@ -364,11 +367,15 @@ int main(int argc, char **argv)
 		by++;
 	config.features = by->features;
 	if (nr_rounds < 1 || nr_rounds > MAX_ROUNDS ||
-	    argc != 2 + config.secret + !!by->name)
-		errx(2, "usage: vhost_cost ROUNDS [hidden|flips|maps], at most %d rounds",
+	    argc != 2 + config.secret + of_pieces + !!by->name)
+		errx(2, "usage: vhost_cost ROUNDS [hidden|flips|maps|pieces], at most %d rounds",
 		     MAX_ROUNDS);
 	if (reason)
 		errx(4, "%s", reason);
+	if (of_pieces) {
+		pieces(nr_rounds);
+		return 0;
+	}
 	check(client_open(&c, &config));
 	if (config.secret)
 		with_misses(&c, nr_rounds);

@@ -508,9 +508,11 @@ int client_settle(struct client *c)
 
 /* Packets: a header of zeroes, an Ethernet header, a number, a pattern. */
 
+unsigned int packet_spread = 1024;
+
 static size_t payload_size(uint32_t seq)
 {
-	return 64 + seq * 37 % 1024;
+	return 64 + seq * 37 % packet_spread;
 }
 
 static unsigned char pattern(uint32_t seq, size_t i)

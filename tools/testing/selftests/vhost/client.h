@@ -169,6 +169,8 @@ int client_sent(struct client *c, unsigned int n);
 int client_received(struct client *c, unsigned int n);
 unsigned int client_used(struct client *c, int q);
 size_t client_make_packet(char *buf, uint32_t seq);
+/* Packets are of 64 bytes and up to so many more, less one; 1024 unless changed. */
+extern unsigned int packet_spread;
 
 /*
  * The same for any device of vhost's, whose file @fd is. Those that return int
