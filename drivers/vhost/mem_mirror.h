@@ -19,8 +19,12 @@
 /* Indirect descriptors that are read in one section. */
 #define VHOST_MEM_TABLE		4
 
-/* What is longer than this is no small piece, and goes through uaccess. */
-#define VHOST_MEM_PAYLOAD_MAX	256
+/*
+ * What is longer than this is no small piece, and goes through uaccess: up to here a
+ * payload loses no more to uaccess than a header does, and gains what a pair of STAC and
+ * CLAC costs. lab/bench.sh pieces has the figures.
+ */
+#define VHOST_MEM_PAYLOAD_MAX	128
 
 /**
  * enum vhost_mem_kind - what vhost accesses guest memory for
