@@ -39,14 +39,9 @@ static void touch(struct kunit *test, unsigned long addr, int value)
 /* Chunks of memory with something in the first page of each, and a cache. */
 static void setup(struct kunit *test, struct cache_test *t, int chunks)
 {
-	unsigned long addr;
 	int i;
 
-	addr = kunit_vm_mmap(test, NULL, 0, (chunks + 1) * CHUNK,
-			     PROT_READ | PROT_WRITE,
-			     MAP_ANONYMOUS | MAP_PRIVATE | MAP_NORESERVE, 0);
-	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)addr));
-	t->addr = round_up(addr, CHUNK);
+	t->addr = round_up(map_pages(test, (chunks + 1) * CHUNK), CHUNK);
 	for (i = 0; i < chunks; i++)
 		touch(test, chunk_at(t, i), i + 1);
 	t->cache = mmu_mirror_cache_open(current->mm, CHUNKS);

@@ -9,6 +9,7 @@
 #include <kunit/test.h>
 #include <linux/completion.h>
 #include <linux/kthread.h>
+#include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/mmu_notifier.h>
 #include <linux/sched/mm.h>
@@ -121,15 +122,26 @@ static inline struct mm_struct *new_mm(void)
 	return mm;
 }
 
-/* LENGTH of memory of the test's own; the number in page i is i + 1. */
-static inline unsigned long map_memory(struct kunit *test)
+/* Memory of the test's own, in small pages even where large ones are the rule. */
+static inline unsigned long map_pages(struct kunit *test, unsigned long size)
 {
 	unsigned long addr;
-	int i;
 
-	addr = kunit_vm_mmap(test, NULL, 0, LENGTH, PROT_READ | PROT_WRITE,
+	addr = kunit_vm_mmap(test, NULL, 0, size, PROT_READ | PROT_WRITE,
 			     MAP_ANONYMOUS | MAP_PRIVATE, 0);
 	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)addr));
+	mmap_write_lock(current->mm);
+	vm_flags_set(find_vma(current->mm, addr), VM_NOHUGEPAGE);
+	mmap_write_unlock(current->mm);
+	return addr;
+}
+
+/* LENGTH of it; the number in page i is i + 1. */
+static inline unsigned long map_memory(struct kunit *test)
+{
+	unsigned long addr = map_pages(test, LENGTH);
+	int i;
+
 	for (i = 0; i < NPAGES; i++)
 		KUNIT_ASSERT_EQ(test, 0, put_user(i + 1, (int __user *)(addr + i * PAGE_SIZE)));
 	return addr;

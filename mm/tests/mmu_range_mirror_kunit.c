@@ -2111,9 +2111,7 @@ static void window_fills_where_it_is_used(struct kunit *test)
 	struct mmu_mirror_window *window;
 	unsigned long addr, i, turn;
 
-	addr = kunit_vm_mmap(test, NULL, 0, size, PROT_READ | PROT_WRITE,
-			     MAP_ANONYMOUS | MAP_PRIVATE, 0);
-	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)addr));
+	addr = map_pages(test, size);
 	KUNIT_ASSERT_NOT_NULL(test, domain);
 	for (i = 0; i < ARRAY_SIZE(touched); i++)
 		KUNIT_ASSERT_EQ(test, 0,
@@ -2183,9 +2181,7 @@ static void large_window_counts_its_drops(struct kunit *test)
 	struct mmu_mirror_window *window;
 	unsigned long addr;
 
-	addr = kunit_vm_mmap(test, NULL, 0, size, PROT_READ | PROT_WRITE,
-			     MAP_ANONYMOUS | MAP_PRIVATE, 0);
-	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)addr));
+	addr = map_pages(test, size);
 	KUNIT_ASSERT_NOT_NULL(test, domain);
 	window = mmu_mirror_window_open(domain, current->mm, addr, size, true);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(window));
@@ -2342,10 +2338,7 @@ static void window_fills_beside_a_hole(struct kunit *test)
 	int i;
 
 	KUNIT_ASSERT_NOT_NULL(test, domain);
-	addr = kunit_vm_mmap(test, NULL, 0, HOLED_PAGES * PAGE_SIZE,
-			     PROT_READ | PROT_WRITE,
-			     MAP_ANONYMOUS | MAP_PRIVATE, 0);
-	KUNIT_ASSERT_FALSE(test, IS_ERR_OR_NULL((void *)addr));
+	addr = map_pages(test, HOLED_PAGES * PAGE_SIZE);
 	for (i = 0; i < HOLED_PAGES; i++)
 		KUNIT_ASSERT_EQ(test, 0, put_user(1, (int __user *)(addr + i * PAGE_SIZE)));
 	vm_munmap(addr + (HOLED_PAGES - 1) * PAGE_SIZE, PAGE_SIZE);
