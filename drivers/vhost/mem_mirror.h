@@ -22,7 +22,7 @@
 /*
  * What is longer than this is no small piece, and goes through uaccess: up to here a
  * payload loses no more to uaccess than a header does, and gains what a pair of STAC and
- * CLAC costs. lab/bench.sh pieces has the figures.
+ * CLAC costs. Documentation/admin-guide/mm/vhost_ring_mirror.rst has the figures.
  */
 #define VHOST_MEM_PAYLOAD_MAX	128
 
