@@ -73,13 +73,13 @@ help:
 	@echo 'MRM_CACHE=/path the cache directory, ACCEL=kvm|tcg the probe for KVM.'
 
 run:
-	@lab/run/run.sh
+	@lab/guests/run.sh
 
 module:
-	@lab/modules.sh running
+	@lab/vm/modules.sh running
 
 mirrorstat:
-	@. lab/env.sh && need gcc libc6-dev && mkdir -p "$$CACHE/build" && \
+	@. lab/lib/env.sh && need gcc libc6-dev && mkdir -p "$$CACHE/build" && \
 		gcc -O2 -Wall -Wextra -o "$$CACHE/build/$@" tools/mm/$@.c && \
 		echo "$$CACHE/build/$@"
 
@@ -107,4 +107,4 @@ $(CHECK:%=check-%) $(KERNELS:%=check-%) $(LONG:%=check-%):
 check-steady: N := 20
 
 clean:
-	@. lab/env.sh && rm -rf "$$CACHE/build" "$$CACHE/tree"
+	@. lab/lib/env.sh && rm -rf "$$CACHE/build" "$$CACHE/tree"

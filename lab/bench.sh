@@ -23,8 +23,8 @@
 # PART.svg the plot. A target that is missed is said, and is no failure; a part
 # that dies is.
 
-# shellcheck source=lab/env.sh
-. "$(dirname "$0")/env.sh"
+# shellcheck source=lab/lib/env.sh
+. "$(dirname "$0")/lib/env.sh"
 
 PARTS="reader packets ringpath pieces invalidator scale parallel vhost pps pfncache core-mm"
 [ $# -eq 0 ] || PARTS=$*

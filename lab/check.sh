@@ -3,49 +3,15 @@
 #
 # lab/check.sh TIER...
 #
-# Run tiers, whatever becomes of each, and end with the sum. Of several, one that
-# boots machines runs beside one that does not. A tier prints KTAP, which is kept
-# as build/check-<tier>/ktap in the cache, next to its other logs (LOGS, see
-# lab/env.sh); a tier that dies is a failed test in it. The logs of the last run
-# that failed are kept in build/failed-<tier>. LEFT_OUT names goals of make that
-# these tiers do not cover.
+# Run tiers, each a script in lab/tiers, whatever becomes of each, and end with the
+# sum. Of several, one that boots machines runs beside one that does not. A tier
+# prints KTAP, which is kept as build/check-<tier>/ktap in the cache, next to its
+# other logs (LOGS, see lab/lib/env.sh); a tier that dies is a failed test in it. The
+# logs of the last run that failed are kept in build/failed-<tier>. LEFT_OUT names
+# goals of make that these tiers do not cover.
 
-# shellcheck source=lab/env.sh
-. "$(dirname "$0")/env.sh"
-
-run() {
-	case $1 in
-	lab)
-		"$LAB/harness.sh"
-		"$LAB/run/gates.sh"
-		"$LAB/package-cases.sh"
-		;;
-	litmus) "$LAB/litmus.sh" ;;
-	static) "$LAB/static.sh" ;;
-	kunit) "$LAB/kunit.sh" ;;
-	stock) "$LAB/selftest.sh" stock ;;
-	debug) "$LAB/selftest.sh" debug-6.12 ;;
-	repeat) "$LAB/selftest.sh" debug-6.12 "${N:-200}" ;;
-	build) "$LAB/both.sh" ;;
-	guest) "$LAB/run/run.sh" smoke ;;
-	matrix) "$LAB/run/run.sh" matrix ;;
-	soak) "$LAB/run/run.sh" soak ;;
-	mm) "$LAB/mm/mm.sh" ;;
-	mm-first) "$LAB/mm/mm.sh" mdwe mkdirty mremap ;;
-	mutants) "$LAB/mutants.sh" ;;
-	mutants-first) "$LAB/mutants.sh" first ;;
-	fuzz) "$LAB/fuzz.sh" ;;
-	package) "$LAB/package-check.sh" ;;
-	series) "$LAB/series-check.sh" ;;
-	pfncache) "$LAB/pfncache/check.sh" ;;
-	drivers) "$LAB/drivers/check.sh" ;;
-	arch) "$LAB/arch-check.sh" ;;
-	memory-error) "$LAB/memory-error/check.sh" ;;
-	kernels-all) "$LAB/kernels.sh" ;;
-	steady) "$LAB/steady.sh" "${N:-20}" ;;
-	*) die "no tier $1" ;;
-	esac
-}
+# shellcheck source=lab/lib/env.sh
+. "$(dirname "$0")/lib/env.sh"
 
 boots() {
 	case $1 in
@@ -58,8 +24,8 @@ boots() {
 ahead() {
 	for name in "$@"; do
 		case $name in
-		build) nice -n 19 "$LAB/build.sh" kcsan-7.3 ;;
-		debug) nice -n 19 "$LAB/build.sh" debug-6.12 ;;
+		build) nice -n 19 "$LAB/vm/build.sh" kcsan-7.3 ;;
+		debug) nice -n 19 "$LAB/vm/build.sh" debug-6.12 ;;
 		esac || return
 	done
 }
@@ -93,20 +59,20 @@ tier() {
 		(
 			MRM_LOGS=$dir
 			export MRM_LOGS
-			run "$1"
+			"$LAB/tiers/$1.sh"
 		) || status=$?
 		echo "$status" >"$dir/status"
 	} | tee "$dir/ktap"
 	took=$(($(date +%s) - begun))
 	status=$(cat "$dir/status" 2>/dev/null || echo none)
 	# What failed has said so, or it is said here.
-	if [ "$status" != 0 ] && "$LAB/summary" "$dir/ktap" >/dev/null; then
+	if [ "$status" != 0 ] && "$LAB/lib/summary" "$dir/ktap" >/dev/null; then
 		printf 'TAP version 13\n1..1\nnot ok 1 %s\n' \
 			"check-$1 ended with status $status" |
 			tee -a "$dir/ktap"
 	fi
 	echo "# check-$1 took $took s"
-	"$LAB/summary" "$dir/ktap" >/dev/null || keep "$1"
+	"$LAB/lib/summary" "$dir/ktap" >/dev/null || keep "$1"
 }
 
 # lane DIR TIER...: what a tier prints is in DIR when it is over.
@@ -185,6 +151,9 @@ case ${1:-} in
 	exit
 	;;
 esac
+for name in "$@"; do
+	[ -x "$LAB/tiers/$name.sh" ] || die "no tier $name"
+done
 if [ $# = 1 ]; then
 	tier "$1"
 else
@@ -198,11 +167,11 @@ done
 status=0
 # A list on purpose.
 # shellcheck disable=SC2086
-sum=$("$LAB/summary" $files) || status=1
+sum=$("$LAB/lib/summary" $files) || status=1
 echo "$sum" | sed '$d'
 for name in "$@"; do
 	file=$CACHE/build/check-$name/ktap
-	"$LAB/summary" "$file" >/dev/null || show_kept "$name"
+	"$LAB/lib/summary" "$file" >/dev/null || show_kept "$name"
 done
 for goal in ${LEFT_OUT:-}; do
 	echo "# not run: make $goal"

@@ -8,11 +8,11 @@
 # stderr, and is a failure; of others, whose references lead to parts that are
 # not built here, it is not shown.
 
-# shellcheck source=lab/env.sh
-. "$(dirname "$0")/env.sh"
+# shellcheck source=lab/lib/env.sh
+. "$(dirname "$0")/lib/env.sh"
 
 need gcc make flex bison perl python3 python3-sphinx python3-yaml graphviz
-tree=$("$LAB/tree.sh" 7.3)
+tree=$("$LAB/vm/tree.sh" 7.3)
 out=$CACHE/build/docs
 locked docs
 mkdir -p "$out"

@@ -6,8 +6,8 @@
 # deb: build the DKMS package and mirrorstat's, and print their paths. install: and install it, which
 # builds the modules for every kernel that they are for: packaging/README.md.
 
-# shellcheck source=lab/env.sh
-. "$(dirname "$0")/env.sh"
+# shellcheck source=lab/lib/env.sh
+. "$(dirname "$0")/lib/env.sh"
 
 what=${1:?usage: lab/package.sh deb|install}
 need rsync dpkg-dev debhelper gcc libc6-dev

@@ -9,12 +9,12 @@
 # patches/series/commits.tsv. Author and date are those of our last commit, so
 # the same commit gives the same series.
 
-# shellcheck source=lab/env.sh
-. "$(dirname "$0")/env.sh"
+# shellcheck source=lab/lib/env.sh
+. "$(dirname "$0")/lib/env.sh"
 
 base=${1:-7.3}
 [ $# -gt 0 ] || ! ksrc 6.12 >/dev/null || base=6.12
-src=$("$LAB/fetch.sh" "src-$base")
+src=$("$LAB/vm/fetch.sh" "src-$base")
 series=$REPO/patches/series
 [ -d "$series/$base" ] || die "usage: lab/series.sh [6.12|7.3]"
 need git patch perl unifdef

@@ -23,7 +23,7 @@
 /*
  * What the load at label @from comes with. If it fails, the CPU goes on at @to,
  * with the A register cleared: that has the address, and is what says so. The
- * second section is not linked: for lab/loads.awk, it lists the loads.
+ * second section is not linked: for lab/lib/loads.awk, it lists the loads.
  */
 #define MMU_MIRROR_LOAD_AT(from, to)					\
 	_ASM_EXTABLE_TYPE(from, to,					\

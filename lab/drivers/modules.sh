@@ -8,8 +8,8 @@
 # are loaded. On 6.12 Debian's kernels have no memory of devices, and the driver is
 # told so: it has none then, and what migrates to it fails.
 
-# shellcheck source=lab/env.sh
-. "$(dirname "$0")/../env.sh"
+# shellcheck source=lab/lib/env.sh
+. "$(dirname "$0")/../lib/env.sh"
 
 usage="usage: lab/drivers/modules.sh stock|stock-SERIES own|ours"
 kernel=${1:?$usage}
@@ -19,18 +19,18 @@ case $kernel in
 stock) base=6.12 ;;
 *) base=${kernel#stock-} ;;
 esac
-source=$("$LAB/fetch.sh" "src-$base")
+source=$("$LAB/vm/fetch.sh" "src-$base")
 out=$CACHE/build/drivers-$kernel-$whose
 locked "drivers-$kernel-$whose"
 mkdir -p "$out"
 
-"$LAB/headers.sh" "$kernel" >"$out/headers"
+"$LAB/vm/headers.sh" "$kernel" >"$out/headers"
 { read -r kdir; read -r options; } <"$out/headers"
 modules=test_hmm
 case $whose in
 own) ;;
 ours)
-	source=$("$LAB/tree.sh" "$base")
+	source=$("$LAB/vm/tree.sh" "$base")
 	modules="mmu_mirror_tlb mmu_range_mirror test_hmm"
 	rsync -rc --delete "$REPO/include/" "$out/include/"
 	cp "$REPO/mm/mmu_mirror_tlb.c" "$REPO/mm/mmu_range_mirror.c" "$out/"

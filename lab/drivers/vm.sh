@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# /test.sh of lab/drivers/check.sh: the tests of a driver of the kernel's, with
+# /test.sh of lab/tiers/drivers.sh: the tests of a driver of the kernel's, with
 # the arguments in /etc/arguments.
 
 modprobe zram || exit 1

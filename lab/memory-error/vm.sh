@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# /test.sh of lab/memory-error/check.sh: says where vhost's code is, and has
+# /test.sh of lab/tiers/memory-error.sh: says where vhost's code is, and has
 # packets moved; or, if that is all that is asked for, panics.
 
 modprobe vhost_net || exit 1

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 #
-# Sourced by lab/package-check.sh: a Debian of $suite in $root, and a machine with
+# Sourced by lab/tiers/package.sh: a Debian of $suite in $root, and a machine with
 # what is in it. Said to $log, and to $out/$suite.last what apt did last.
 
 # The variables are apt's own.
@@ -107,7 +107,7 @@ machine() {
 	as_root cp "$build/selftests/init" "$build/root/init"
 	as_root cp "$LAB/package/vm.sh" "$build/root/test.sh"
 	status=0
-	"$LAB/boot.sh" -k "$name" -r "$build/root" -o "$LOGS/$name" -i ext4 \
+	"$LAB/vm/boot.sh" -k "$name" -r "$build/root" -o "$LOGS/$name" -i ext4 \
 		-t 900 >>"$log" 2>&1 || status=$?
 	sed -n 's/^\(not \)\{0,1\}ok/# &/p' "$LOGS/$name/results" || true
 	return $status
@@ -115,7 +115,7 @@ machine() {
 
 # programs DIRECTORY: what the machine runs.
 programs() {
-	tree=$("$LAB/tree.sh" 6.12)
+	tree=$("$LAB/vm/tree.sh" 6.12)
 	headers=$CACHE/build/headers-6.12
 	mkdir -p "$1" "$headers"
 	make -C "$tree" O="$headers" headers >>"$log" 2>&1
@@ -126,5 +126,5 @@ programs() {
 			"$1/$program" >>"$log" 2>&1
 	done
 	gcc -Wall -O2 -static -pthread -o "$1/use" "$LAB/package/use.c"
-	gcc -static -Os -o "$1/init" "$LAB/init.c"
+	gcc -static -Os -o "$1/init" "$LAB/vm/init.c"
 }

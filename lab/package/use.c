@@ -2,7 +2,7 @@
 /*
  * use vdpa NAME | use vsock
  *
- * Use what the package installed, in the machine of lab/package-check.sh:
+ * Use what the package installed, in the machine of lab/tiers/package.sh:
  *   vdpa NAME  make a VDUSE device, have "vdpa dev add" put it on the bus, and
  *              map memory to it through /dev/vhost-vdpa-0
  *   vsock      be a guest of /dev/vhost-vsock whose driver has one buffer, and

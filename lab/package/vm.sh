@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# /test.sh of the machine of lab/package-check.sh: a Debian whose DKMS has built
+# /test.sh of the machine of lab/tiers/package.sh: a Debian whose DKMS has built
 # the package's modules and not installed them, on the kernel that they are for.
 # Stock modules of vhost are loaded, the package is installed, used, and removed,
 # each time while modules are loaded. KTAP.

@@ -5,10 +5,10 @@
 #
 # Build kvm.ko and kvm-amd.ko for the stock kernel, out of its own source as it
 # comes or with its gfn_to_pfn_cache on windows, and print the directory that
-# they are in. The helper that the latter need is that of lab/modules.sh plain.
+# they are in. The helper that the latter need is that of lab/vm/modules.sh plain.
 
-# shellcheck source=lab/env.sh
-. "$(dirname "$0")/../env.sh"
+# shellcheck source=lab/lib/env.sh
+. "$(dirname "$0")/../lib/env.sh"
 
 which=${1:?usage: lab/pfncache/modules.sh before|after [make argument...]}
 shift
@@ -16,11 +16,11 @@ shift
 unset KSRC
 need_build
 case $which in
-before) source=$("$LAB/fetch.sh" src-6.12) ;;
-after) source=$("$LAB/tree.sh" 6.12) ;;
+before) source=$("$LAB/vm/fetch.sh" src-6.12) ;;
+after) source=$("$LAB/vm/tree.sh" 6.12) ;;
 *) die "no $which" ;;
 esac
-plain=$("$LAB/modules.sh" plain)
+plain=$("$LAB/vm/modules.sh" plain)
 release=$(stock_release)
 kdir=$CACHE/stock/usr/src/linux-headers-$release
 out=$CACHE/build/kvm-$which

@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# /test.sh of lab/pfncache/check.sh: KVM's own selftests, and events on caches
+# /test.sh of lab/tiers/pfncache.sh: KVM's own selftests, and events on caches
 # whose pages are disturbed. Results in lines of
 #	selftest PROGRAM STATUS
 #	phase NAME STATUS WHAT IT SAID
 #	probe NAME CALLS
-# and "end"; lab/pfncache/check.sh compares and judges.
+# and "end"; lab/tiers/pfncache.sh compares and judges.
 
 set -u
 
@@ -32,7 +32,7 @@ probes() {
 }
 
 # only_cpu0 COMMAND...: while the other CPU is offline. An emulator may get wrong what
-# is patched while that runs (lab/stale.awk).
+# is patched while that runs (lab/lib/stale.awk).
 only_cpu0() {
 	echo 0 >/sys/devices/system/cpu/cpu1/online
 	"$@"

@@ -8,8 +8,8 @@
 # source, and of the patched tree, with the stock kernel's configuration. What that
 # wants of the kernel and ringpath.c does not provide ends the program when called.
 
-# shellcheck source=lab/env.sh
-. "$(dirname "$0")/../env.sh"
+# shellcheck source=lab/lib/env.sh
+. "$(dirname "$0")/../lib/env.sh"
 
 [ $# -gt 0 ] || die "usage: lab/ringpath/build.sh BASE..."
 VARIANTS="uaccess begin masked windows plain"
@@ -25,7 +25,7 @@ compile() {
 	base=$1
 	stock=stock-$base
 	[ "$base" != 6.12 ] || stock=stock
-	"$LAB/fetch.sh" "$stock" >/dev/null
+	"$LAB/vm/fetch.sh" "$stock" >/dev/null
 	release=$(release_of "$stock")
 	headers=$CACHE/$stock/usr/src/linux-headers-$release
 	objects=
@@ -52,8 +52,8 @@ compile() {
 	make -C "$headers" KBUILD_OUTPUT="$headers" M="$out/$base" \
 		-f "${headers%/*}/linux-headers-${release%-cloud-amd64}-common/Makefile" \
 		-j"$JOBS" $options PATH_KERNEL="$base" \
-		PATH_SOURCE="$("$LAB/fetch.sh" "src-$base")" \
-		PATH_TREE="$("$LAB/tree.sh" "$base")" $objects \
+		PATH_SOURCE="$("$LAB/vm/fetch.sh" "src-$base")" \
+		PATH_TREE="$("$LAB/vm/tree.sh" "$base")" $objects \
 		>"$out/build-$base.log" 2>&1 || {
 		grep -E 'error|No rule' "$out/build-$base.log" >&2 ||
 			tail -n 20 "$out/build-$base.log" >&2

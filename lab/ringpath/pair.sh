@@ -8,8 +8,8 @@
 # here, whose headers have to be installed, and loads it for a moment. With "stock",
 # boots the stock kernel for that, which says nothing of hardware without KVM.
 
-# shellcheck source=lab/env.sh
-. "$(dirname "$0")/../env.sh"
+# shellcheck source=lab/lib/env.sh
+. "$(dirname "$0")/../lib/env.sh"
 
 need_build
 out=$CACHE/build/pair
@@ -17,7 +17,7 @@ mkdir -p "$out"
 rsync -rc "$LAB/ringpath/pair/" "$out/"
 headers=/lib/modules/$(uname -r)/build
 if [ "${1:-}" = stock ]; then
-	"$LAB/fetch.sh" stock >/dev/null
+	"$LAB/vm/fetch.sh" stock >/dev/null
 	headers=$CACHE/stock/usr/src/linux-headers-$(stock_release)
 	need "$(sed -n 's/^CC = .*\(gcc-[0-9]*\)$/\1/p' \
 		"$headers/.kernelvariables")"
@@ -29,9 +29,9 @@ if [ "${1:-}" != stock ]; then
 	as_root dmesg | grep 'pair: ' | tail -n 1
 	exit
 fi
-"$LAB/root.sh" -r "$out/root" -k plain
+"$LAB/vm/root.sh" -r "$out/root" -k plain
 cp "$out/pair.ko" "$out/root/pair.ko"
 printf '#!/bin/sh\ninsmod /pair.ko\ndmesg | grep "pair: "\n' >"$out/root/test.sh"
 chmod 755 "$out/root/test.sh"
-"$LAB/boot.sh" -k plain -r "$out/root" -o "$out" -t 120 >&2
+"$LAB/vm/boot.sh" -k plain -r "$out/root" -o "$out" -t 120 >&2
 sed -n 's/.*pair: /pair: /p' "$out/results"
