@@ -59,11 +59,11 @@ run() {
 	# $2 is words on purpose.
 	# shellcheck disable=SC2086
 	case ${ALL:+all}$2 in
-	*static:\ *) set -- "$1" static.sh "${2#static: }" ;;
-	all*/*) set -- "$1" selftest.sh stock 1 "${2%% *}" ;;
-	all*) set -- "$1" kunit.sh '*' ;;
-	*/*) set -- "$1" selftest.sh stock 1 $2 ;;
-	*) set -- "$1" kunit.sh "$2" ;;
+	*static:\ *) set -- "$1" tiers/static.sh "${2#static: }" ;;
+	all*/*) set -- "$1" vm/selftest.sh stock 1 "${2%% *}" ;;
+	all*) set -- "$1" tiers/kunit.sh '*' ;;
+	*/*) set -- "$1" vm/selftest.sh stock 1 $2 ;;
+	*) set -- "$1" tiers/kunit.sh "$2" ;;
 	esac
 	into=$LOGS/$1
 	tool=$copy/lab/$2
