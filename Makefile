@@ -53,7 +53,7 @@ help:
 	@echo "  check-mm       the kernel's own tests of mm, virtio; all mirrored  15 min"
 	@echo '  check-soak     rings and windows, disturbed (MINUTES=25)      30 min'
 	@echo '  check-matrix   guests: two, paused, migrated, killed; CASES="..."  10 min'
-	@echo '  check-series   each commit of the series, built   8 min; 30 the first time'
+	@echo '  check-series   each commit of the series, built   8 min; 40 the first time'
 	@echo '  check-pfncache KVM on windows: its selftests     3 min; 15 the first time'
 	@echo "  check-drivers  the kernel's own test of HMM, as it is and on mirrors, and a"
 	@echo '                 driver of ours with mirrors and without, in lines'

@@ -989,7 +989,8 @@ static int test_watch_pmd(struct test_device *dev, unsigned long addr)
 
 	if (!pmd)
 		return -ENOENT;
-	table = pmd_page(*pmd);
+	/* Not pmd_page(): a module has none on powerpc. */
+	table = virt_to_page((void *)pmd_page_vaddr(*pmd));
 	get_page(table);
 	get_page(virt_to_page(pmd));
 	spin_lock(&dev->lock);

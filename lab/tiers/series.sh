@@ -6,7 +6,8 @@
 # The upstream series for each base (7.3 and 6.12, or that of KSRC), as who gets
 # it would use it: "git am" on the source, then checkpatch --strict, a build, and
 # on 7.3 KUnit, for each commit. The core fix is taken out once, to see its test
-# fail. KTAP; what a build or a test says is in LOGS (lab/lib/env.sh).
+# fail, and so is that of powerpc, on a machine of that kind. KTAP; what a build or
+# a test says is in LOGS (lab/lib/env.sh).
 
 # shellcheck source=lab/lib/env.sh
 . "$(dirname "$0")/../lib/env.sh"
@@ -108,6 +109,36 @@ control() {
 	git -C "$tree" checkout -q HEAD -- mm/mmu_notifier.c
 }
 
+# radix LOG: what KUnit says on powerpc with radix page tables is in LOG/results.
+radix() {
+	rm -rf "$1"
+	mkdir -p "$1"
+	KTREE=$tree "$LAB/vm/build.sh" "arch-powerpc-$base" >"$1/build" 2>&1 ||
+		return 1
+	"$LAB/vm/root.sh" -a powerpc -r "$1/root" >>"$1/build" 2>&1
+	printf '#!/bin/sh\ncat /sys/kernel/debug/kunit/mmu_*/results\n' \
+		>"$1/root/test.sh"
+	chmod +x "$1/root/test.sh"
+	KTREE=$tree "$LAB/vm/boot.sh" -k "arch-powerpc-$base" -r "$1/root" \
+		-o "$1" -t 120 -m 1024 >"$1/boot" 2>&1
+}
+
+# The fix of its flushes, and what its test says without it.
+powerpc() {
+	log=$logs/$base-powerpc
+	told='ok [0-9]+ (- )?walker_is_told_of_a_page$'
+	status=0
+	radix "$log" && grep -Eq "^ +$told" "$log/results" &&
+		! grep -q '^not ok' "$log/results" || status=1
+	result "$status" "powerpc with radix page tables: KUnit"
+	git -C "$tree" checkout -q base -- arch/powerpc/mm
+	radix "$log-control" || true
+	status=0
+	grep -Eq "^ +not $told" "$log-control/results" || status=1
+	result "$status" "the fix of powerpc's flushes is noticed where it is not"
+	git -C "$tree" checkout -q HEAD -- arch/powerpc/mm
+}
+
 maintained() {
 	git -C "$tree" diff --name-only --diff-filter=A base series |
 		while read -r file; do
@@ -152,6 +183,7 @@ check_base() {
 		kunit_result
 		[ "$n" != 1 ] || control
 	done
+	[ "$base" != 7.3 ] || powerpc
 
 	maintained >"$logs/$base-maintained"
 	cat "$logs/$base-maintained" >&2

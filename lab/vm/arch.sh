@@ -59,9 +59,17 @@ arch() {
 		CONSOLE=ttyS0
 		RESULTS=ttyS1
 		;;
+	powerpc)
+		cross powerpc64le-linux-gnu ppc64el
+		IMAGE=vmlinux
+		QEMU=qemu-system-ppc64
+		QEMU_PACKAGE=qemu-system-ppc
+		MACHINE="-M pseries -cpu POWER9"
+		CONSOLE=hvc0
+		RESULTS=hvc1
+		;;
 	arm) cross arm-linux-gnueabihf ;;
 	parisc) cross hppa-linux-gnu ;;
-	powerpc) cross powerpc64le-linux-gnu ;;
 	s390) cross s390x-linux-gnu ;;
 	sparc64) cross sparc64-linux-gnu ;;
 	*) die "no architecture $1" ;;

@@ -83,7 +83,7 @@ case $KERNEL in
 stock|plain) vmlinuz=$CACHE/stock/boot/vmlinuz-$(stock_release) ;;
 ours-*) vmlinuz=$CACHE/stock-${KERNEL#ours-}/boot/vmlinuz-$(release_of "stock-${KERNEL#ours-}") ;;
 stock-*) vmlinuz=$CACHE/$KERNEL/boot/vmlinuz-$(release_of "$KERNEL") ;;
-*) vmlinuz=$CACHE/build/$KERNEL/$IMAGE ;;
+*) vmlinuz=$(kernel "$KERNEL")/$IMAGE ;;
 esac
 [ -f "$vmlinuz" ] || die "no kernel $KERNEL: no $vmlinuz"
 
@@ -132,6 +132,10 @@ qemu() {
 	shift 5
 	case $RESULTS in
 	ttyS*) set -- -serial "file:$dir/results" "$@" ;;
+	hvc1)
+		append="lab.results=/dev/$RESULTS $append"
+		set -- -serial "file:$dir/results" "$@"
+		;;
 	*)
 		# There is only one serial port.
 		append="lab.results=/dev/$RESULTS $append"
@@ -227,14 +231,14 @@ boot() {
 	qemu "$accel" "$seconds" "$OUT" "$OUT/initramfs" "$args" $disk $extra ||
 		status=$?
 	took=$(($(date +%s) - begun))
-	"$LAB/lib/splat.awk" -v symbols="$CACHE/build/$KERNEL/symbols" \
+	"$LAB/lib/splat.awk" -v symbols="$(kernel "$KERNEL")/symbols" \
 		"$OUT/console" >"$OUT/splats"
 }
 
 # A kernel patches itself most while it boots: /init has the other CPUs brought up,
 # but where KUnit is run at boot, and needs them.
 one_cpu=yes
-! grep -qs '^CONFIG_KUNIT=y' "$CACHE/build/$KERNEL/.config" || one_cpu=
+! grep -qs '^CONFIG_KUNIT=y' "$(kernel "$KERNEL")/.config" || one_cpu=
 cpus1=
 [ "$possible" -lt 2 ] || cpus1=1-$((possible - 1))
 rm -f "$OUT"/console.*

@@ -77,7 +77,8 @@ run_make() {
 if [ -n "$unpatched" ]; then
 	known_to "$tree" "$machine" "$flavour"
 elif [ -n "${KTREE:-}" ]; then
-	known_to "$tree" "$machine" "$flavour" "$LAB/vm/kconfig/upstream.config"
+	known_to "$tree" "$machine" "$flavour" "$LAB/vm/kconfig/upstream.config" \
+		${boot:+"$boot.config" "$boot-$KARCH.config"}
 else
 	cat "$machine" "$flavour" \
 		${boot:+"$boot.config" "$boot-$KARCH.config"}
@@ -92,7 +93,10 @@ if ! cmp -s "$out/fragment.sum" "$out/configured"; then
 	(cd "$out" && "$tree/scripts/kconfig/merge_config.sh" -m -Q -O "$out" \
 		.config "$out/fragment") >>"$out/build.log"
 	run_make olddefconfig
-	grep -E '^CONFIG_[A-Z0-9_]*=' "$out/fragment" |
+	# The last word on each.
+	awk -F= '/^CONFIG_/ { last[$1] = $0 }
+	/^# CONFIG_.* is not set$/ { split($0, word, " "); delete last[word[2]] }
+	END { for (symbol in last) print last[symbol] }' "$out/fragment" |
 		while read -r symbol; do
 			grep -qx "$symbol" "$out/.config" || echo "$symbol"
 		done >"$out/unset"
