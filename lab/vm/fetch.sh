@@ -218,7 +218,7 @@ fetch_stock_of() {
 # herd7 is in sid only: its binaries run with sid's own C library.
 fetch_herd() {
 	locked herd
-	if [ ! -d "$CACHE/herd" ]; then
+	if [ ! -x "$CACHE/herd/usr/bin/herd7" ]; then
 		private_root sid
 		download private_apt herdtools7 libc6 libgmp10
 		mkdir -p "$TMP/out"
