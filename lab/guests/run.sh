@@ -14,7 +14,7 @@
 # shellcheck source=lab/lib/env.sh
 . "$(dirname "$0")/../lib/env.sh"
 
-RUN=$LAB/run
+RUN=$LAB/guests
 mode=${1:-run}
 # The windows that soak juggles are the test device's.
 modules=plain
