@@ -196,8 +196,6 @@ static void crowd_close(struct crowd *crowd)
 #define NR_PAIRS (HUGE / (NR_QUEUES * 4 * PAGE))
 #define NR_BUSY 8
 #define NR_ROUNDS 3
-/* More than one, where a page is mapped again meanwhile. Windows are by the hundred. */
-#define FEW 8
 #define PACKETS 8
 
 static void *crowd_part(struct crowd *crowd, int i, enum part part)
@@ -240,6 +238,7 @@ static void crowd_send(struct crowd *crowd, int i, unsigned int n)
 struct crowd_driver {
 	pthread_t thread;
 	struct crowd *crowd;
+	atomic_bool hold, held;
 	atomic_bool stop;
 };
 
@@ -249,7 +248,8 @@ static void *crowd_drive(void *arg)
 	struct crowd_driver *driver = arg;
 
 	while (!driver->stop) {
-		for (int i = 0; i < NR_BUSY; i++)
+		driver->held = driver->hold;
+		for (int i = 0; i < NR_BUSY && !driver->held; i++)
 			if (crowd_is_idle(driver->crowd, i))
 				crowd_send(driver->crowd, i, PACKETS);
 		sched_yield();
@@ -322,6 +322,25 @@ static int crowd_warm_up(struct crowd *crowd)
 	return now_ms() < end ? 0 : -1;
 }
 
+/*
+ * All have just read, and nobody does now. An access that missed while the invalidation
+ * goes on would have its page mapped again, and that takes a wait of its own.
+ */
+static int crowd_hold(struct crowd_driver *driver)
+{
+	long long end = now_ms() + PATIENCE_MS;
+
+	driver->hold = true;
+	while (!driver->held && now_ms() < end)
+		usleep(1000);
+	for (int i = 0; i < NR_BUSY; i++)
+		while (!crowd_is_idle(driver->crowd, i) && now_ms() < end)
+			usleep(1000);
+	/* What has been missed is being mapped. */
+	usleep(100000);
+	return now_ms() < end ? 0 : -1;
+}
+
 static int hit_protect(char *rings, int round)
 {
 	return mprotect(rings, HUGE, PROT_READ | PROT_WRITE |
@@ -390,8 +409,9 @@ static long long now_ns(void)
 	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
 }
 
-static int hit_once(struct crowd *crowd, struct hit *hit, int round)
+static int hit_once(struct crowd_driver *driver, struct hit *hit, int round)
 {
+	struct crowd *crowd = driver->crowd;
 	struct crowd_sum before, after;
 	unsigned long interrupts;
 	long long ns;
@@ -399,11 +419,12 @@ static int hit_once(struct crowd *crowd, struct hit *hit, int round)
 
 	if (hit->splits && split(crowd->rings))
 		return -1;
-	if (crowd_warm_up(crowd) || crowd_sum(&before))
+	if (crowd_warm_up(crowd) || crowd_hold(driver) || crowd_sum(&before))
 		return -1;
 	ns = now_ns();
 	ret = hit->hit(crowd->rings, round);
 	ns = now_ns() - ns;
+	driver->hold = false;
 	if (crowd_sum(&after))
 		return -1;
 	/* What took no page away was no hit. */
@@ -645,7 +666,7 @@ static void hit_all(struct __test_metadata *_metadata, struct crowd *crowd,
 		struct hit *hit = &hits[h];
 
 		for (int round = 0; round < NR_ROUNDS; round++)
-			ASSERT_EQ(0, hit_once(crowd, hit, round));
+			ASSERT_EQ(0, hit_once(&driver, hit, round));
 		if (!hit->done) {
 			note("%s: not here", hit->name);
 			continue;
@@ -657,7 +678,7 @@ static void hit_all(struct __test_metadata *_metadata, struct crowd *crowd,
 		     hit->waits, hit->done, hit->least_ns / 1000,
 		     hit->most_ns / 1000);
 		EXPECT_EQ(1, hit->domains);
-		EXPECT_GE(FEW * others, hit->least);
+		EXPECT_GE(others, hit->least);
 	}
 	EXPECT_LT(0, hits[0].done);
 	ASSERT_EQ(0, stats_read(&stats, getpid(), ANY, ANY));
@@ -668,8 +689,8 @@ static void hit_all(struct __test_metadata *_metadata, struct crowd *crowd,
 }
 
 /*
- * However many queues an invalidation hits, it waits a few times, mostly once, and
- * interrupts each CPU that reads as often at most.
+ * However many queues an invalidation hits, it waits once, and interrupts each CPU
+ * that reads at most once.
  */
 TEST_F_TIMEOUT(tenant, rings_are_hit_together, TIMEOUT)
 {
