@@ -12,7 +12,7 @@ N ?= 200
 export N
 
 LONG := mutants fuzz repeat package series soak matrix mm pfncache drivers arch \
-	memory-error kernels-all steady
+	memory-error kernels-all sanitizers steady
 
 .PHONY: help run module mirrorstat deb install bench docs series check clean \
 	check-kernels $(CHECK:%=check-%) $(KERNELS:%=check-%) $(LONG:%=check-%)
@@ -64,6 +64,8 @@ help:
 	@echo '                                                  10 min; 30 the first time'
 	@echo '  check-kernels-all  all kernels that this is for: compiled, and booted or KUnit'
 	@echo '                                                      30 min the first time'
+	@echo '  check-sanitizers  what check-build and check-debug leave out: all kselftests'
+	@echo '                 with KCSAN and with KASAN                 not timed yet'
 	@echo '  check-steady   all that boots, N times (N=20), beside four busy loops'
 	@echo '                                 some 25 min each if there were no loops'
 	@echo

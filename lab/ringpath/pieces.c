@@ -93,7 +93,7 @@ static char *map(int fd)
 static void touch(char *p)
 {
 	for (unsigned long i = 0; i < RINGPATH_PIECES; i += PAGE)
-		*(volatile char *)(p + i) = 0;
+		__atomic_store_n(p + i, 0, __ATOMIC_RELAXED);
 }
 
 static void make_memory(void)

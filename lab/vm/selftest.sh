@@ -161,7 +161,7 @@ status=0
 cat "$out/results" 2>/dev/null || true
 spared=$(programs "+$kind")
 if [ -n "$spared" ] && [ -z "${ALL:-}" ] && [ $# = 0 ] && [ "$times" = 1 ]; then
-	echo "# left out, ALL=1 runs them: $(echo "$spared" | paste -sd' ')"
+	echo "# left to check-sanitizers: $(echo "$spared" | paste -sd' ')"
 fi
 printf 'TAP version 13\n1..1\n'
 case $status in
