@@ -54,8 +54,7 @@ say "building $modules for $kernel"
 # shellcheck disable=SC2086
 make -C "$kdir" M="$out" CONFIG_DEBUG_INFO_BTF_MODULES= $options modules \
 	>"$out/build.log" 2>&1 || {
-	grep -E 'error:|undefined|No rule' "$out/build.log" >&2 ||
-		tail -n 20 "$out/build.log" >&2
+	build_errors "$out/build.log"
 	die "test_hmm does not build; see $out/build.log"
 }
 # shellcheck disable=SC2086

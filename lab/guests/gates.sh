@@ -9,13 +9,13 @@
 
 # shellcheck source=lab/lib/env.sh
 . "$(dirname "$0")/../lib/env.sh"
+# shellcheck source=lab/lib/ktap.sh
+. "$LAB/lib/ktap.sh"
 
 out=$LOGS/gates
 mkdir -p "$out"
 phases="undisturbed pageout migrate thp flip"
 accel=tcg
-count=0
-failed=
 table=
 
 snapshot() {
@@ -56,9 +56,9 @@ all_well() {
 # gate WHAT EDIT [COMPLAINT]: the report, of results edited like that, is to
 # have this complaint, or none.
 gate() {
-	count=$((count + 1))
 	sed "$2" "$out/well" >"$out/results"
-	if "$LAB/guests/$judge" -f "$LAB/guests/counters.awk" -v expected="$phases" \
+	if "$LAB/guests/$judge" -f "$LAB/guests/counters.awk" \
+		-f "$LAB/lib/demand.awk" -v expected="$phases" \
 		-v wanted=64 -v minutes=1 -v accel="$accel" ${table:+"$table"} \
 		"$out/results" >"$out/report" 2>&1; then
 		got=
@@ -71,26 +71,17 @@ gate() {
 	else
 		want=
 	fi
-	if [ "$got" = "$want" ]; then
-		echo "ok $count run: $1"
-	else
-		echo "not ok $count run: $1"
+	result_of "$1" [ "$got" = "$want" ]
+	[ "$got" = "$want" ] ||
 		grep -E '^(FAILED|not ok|pps:)' "$out/report" | sed 's/^/# /'
-		failed=yes
-	fi
 }
 
 judge=report.awk
 all_well >"$out/well"
-echo "KTAP version 1"
+begin run
 gate "all is well" ""
-count=$((count + 1))
-if grep -E '/s([^a-z]|$)' "$out/report" | sed 's/^/# /' | grep .; then
-	echo "not ok $count run: no rate in the tables"
-	failed=yes
-else
-	echo "ok $count run: no rate in the tables"
-fi
+rates=$(grep -cE '/s([^a-z]|$)' "$out/report") || true
+result_of "no rate in the tables" [ "$rates" = 0 ]
 gate "wrong data" "s/^thp 0 bytes guest to .*/thp 0 corrupt guest to 1 2/" \
 	"checksum: thp 0"
 gate "no data from the client" "/^pageout 1 bytes guest from/d" \
@@ -257,14 +248,7 @@ counted() {
 
 # row WHAT PATTERN: among what the last gate printed.
 row() {
-	count=$((count + 1))
-	if grep -q "$2" "$out/report"; then
-		echo "ok $count run: $1"
-	else
-		echo "not ok $count run: $1"
-		sed 's/^/# /' "$out/report"
-		failed=yes
-	fi
+	result_of "$1" grep -q "$2" "$out/report"
 }
 
 judge=pps.awk
@@ -288,5 +272,5 @@ gate "pps: half a line" "3s/ 0$//" "no round"
 gate "pps: an error" "1s/^/error no testpmd\n/" "no testpmd"
 gate "pps: no end" "/^end$/d" "did not come to its end"
 gate "pps: no rounds" "/^pps/d" "no rounds"
-echo "1..$count"
+finish
 [ -z "$failed" ]

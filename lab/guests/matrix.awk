@@ -1,13 +1,14 @@
 #!/usr/bin/awk -f
 # SPDX-License-Identifier: GPL-2.0
 #
-# matrix.awk -f counters.awk -v expected="CASE..." -v accel=tcg|kvm MATRIX.TSV
-#            RESULTS
+# matrix.awk -f counters.awk -f ../lib/demand.awk -v expected="CASE..."
+#            -v accel=tcg|kvm MATRIX.TSV RESULTS
 #
 # What lab/guests/matrix.sh wrote, as a table of the cases, and what
 # lab/guests/matrix.tsv demands of them as KTAP.
 
 BEGIN {
+	subject = "matrix"
 	n = split(expected " unloaded", cases)
 	for (i = 1; i <= n; i++)
 		chosen[cases[i]] = 1
@@ -22,12 +23,6 @@ function ring(sign,    count) {
 	live[$1] += sign * drops_in(count)
 	if (value("worst_wait_ns") > worst[$1] + 0)
 		worst[$1] = value("worst_wait_ns")
-}
-
-function demand(ok, what) {
-	print (ok ? "ok " : "not ok ") ++nr_demands " matrix: " what
-	if (!ok)
-		failed++
 }
 
 FNR == 1 { file++ }
@@ -95,6 +90,5 @@ END {
 		demand(0, errors[i])
 	demand(guests && !unwell, "the guests that were left ended well")
 	demand(ended, "the run came to its end")
-	print "1.." nr_demands
-	exit failed ? 1 : 0
+	exit end_demands()
 }

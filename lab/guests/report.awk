@@ -1,13 +1,12 @@
 #!/usr/bin/awk -f
 # SPDX-License-Identifier: GPL-2.0
 #
-# report.awk -f counters.awk -v expected="PHASE..." -v wanted=MIB
-#            -v accel=tcg|kvm [-v ktap=1] RESULTS
+# report.awk -f counters.awk -f ../lib/demand.awk -v expected="PHASE..."
+#            -v wanted=MIB -v accel=tcg|kvm [-v plain=1] RESULTS
 #
 # What lab/guests/machine.sh wrote, as one table for each phase with mirrored
-# rings and uaccess side by side, and the verdict: every demand that was not
-# met is named, and the exit status is 1 if there was one. With ktap=1 the
-# demands are test results and the tables are comments. There is no rate in the
+# rings and uaccess side by side, and the verdict: the demands as KTAP, or, with
+# plain=1, those that were not met. The exit status is 1 if there was one. There is no rate in the
 # tables: the two columns are of different minutes, and of as much work as it took
 # to disturb the rings often enough. lab/bench.sh pps compares rates.
 
@@ -70,7 +69,7 @@ $3 == "live" {
 }
 
 function print_row(name, left, right) {
-	printf "%s  %-38s %18s %18s\n", ktap ? "#" : "", name, left, right
+	printf "%s  %-38s %18s %18s\n", plain ? "" : "#", name, left, right
 }
 
 function accesses(phase, mode, part) {
@@ -84,8 +83,8 @@ function both_ways(phase, mode) {
 }
 
 function table(phase,    i, n, list, event, client) {
-	printf "%s\n", ktap ? "#" : ""
-	printf "%s%-40s %18s %18s\n", ktap ? "# " : "", title[phase],
+	printf "%s\n", plain ? "" : "#"
+	printf "%s%-40s %18s %18s\n", plain ? "" : "# ", title[phase],
 		"ring_mirror=1", "ring_mirror=0"
 	for (i = 1; i <= nr_parts; i++)
 		print_row(parts[i] ": mirrored / fallen back",
@@ -120,16 +119,6 @@ function table(phase,    i, n, list, event, client) {
 	print_row("verified MiB, to / from the client", both_ways(phase, 1),
 		  both_ways(phase, 0))
 	print_row("splats", splats[phase, 1] + 0, splats[phase, 0] + 0)
-}
-
-function demand(ok, what) {
-	nr_demands++
-	if (ktap)
-		print (ok ? "ok " : "not ok ") nr_demands " " what
-	else if (!ok)
-		print "FAILED: " what
-	if (!ok)
-		failed++
 }
 
 function percent(m, f) {
@@ -216,13 +205,13 @@ function demand_phase(phase,    i, n, list, mode, client) {
 
 END {
 	n = split(expected, phases)
-	if (ktap)
+	if (!plain)
 		print "KTAP version 1"
 	for (i = 1; i <= n; i++) {
 		if (over[phases[i]])
 			table(phases[i])
 	}
-	if (!ktap)
+	if (plain)
 		print ""
 	for (i = 1; i <= n; i++)
 		demand_phase(phases[i])
@@ -235,9 +224,5 @@ END {
 		demand(0, errors[i])
 	demand(guest_status == "0", "the guest ended well")
 	demand(ended, "the run came to its end")
-	if (ktap)
-		print "1.." nr_demands
-	else
-		printf "%d demands met, %d not\n", nr_demands - failed, failed
-	exit failed ? 1 : 0
+	exit end_demands()
 }

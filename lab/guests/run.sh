@@ -24,27 +24,26 @@ rounds=
 out=$LOGS
 root=$out/root
 mkdir -p "$out"
+plain=
 
 case $mode in
 run)
 	clients="testpmd guest"
 	phases="undisturbed pageout migrate thp flip"
 	limit=600
-	ktap=
+	plain=1
 	need dpdk-dev
 	;;
 smoke)
 	clients=guest
 	phases="undisturbed pageout"
 	limit=300
-	ktap=1
 	;;
 soak)
 	clients=testpmd
 	phases="pageout migrate thp reclaim cpus freeze owner_dies owner_starves"
 	minutes=${MINUTES:-25}
 	limit=$((minutes * 60 + 300))
-	ktap=1
 	modules=stock
 	need dpdk-dev
 	;;
@@ -53,7 +52,6 @@ matrix)
 	phases=
 	cases=${CASES:-pair pressed paused vsock iperf3 migrated killed}
 	limit=2400
-	ktap=1
 	need socat iperf3
 	;;
 pps)
@@ -62,7 +60,6 @@ pps)
 	modules=${2:?no KERNEL}
 	rounds=${ROUNDS:-9}
 	limit=1500
-	ktap=1
 	need dpdk-dev
 	;;
 *)
@@ -210,7 +207,7 @@ accel=$(sed -n 's/^# .* under \([a-z]*\),.*/\1/p' "$out/boot.log")
 judge() {
 	judge=$1
 	shift
-	"$RUN/$judge" -f "$RUN/counters.awk" -v accel="$accel" "$@" \
+	"$RUN/$judge" -f "$RUN/counters.awk" -f "$LAB/lib/demand.awk" -v accel="$accel" "$@" \
 		"$out/results" || status=1
 }
 
@@ -228,7 +225,7 @@ pps)
 	esac
 	;;
 *)
-	judge report.awk -v expected="$phases" -v wanted=64 -v ktap="$ktap"
+	judge report.awk -v expected="$phases" -v wanted=64 -v plain="$plain"
 	;;
 esac
 exit "$status"

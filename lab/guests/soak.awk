@@ -1,7 +1,7 @@
 #!/usr/bin/awk -f
 # SPDX-License-Identifier: GPL-2.0
 #
-# soak.awk -f counters.awk -v expected="PHASE..." -v minutes=N -v accel=tcg|kvm RESULTS
+# soak.awk -f counters.awk -f ../lib/demand.awk -v expected="PHASE..." -v minutes=N -v accel=tcg|kvm RESULTS
 #
 # What lab/guests/soak.sh had written: a table of what was done in each phase, over
 # all rounds, and the demands as KTAP. How much has to have been done is for a
@@ -9,6 +9,7 @@
 # between the phases, too: from the first counts to the last.
 
 BEGIN {
+	subject = "soak"
 	WANTED_ACCESSES = 1e8 / 25 * minutes
 	WANTED_LIVE = 1e5 / 25 * minutes
 }
@@ -67,12 +68,6 @@ $3 == "disturber" {
 	operations[$1] += value("done") + value("flips")
 }
 
-function demand(ok, what) {
-	print (ok ? "ok " : "not ok ") ++nr_demands " soak: " what
-	if (!ok)
-		failed++
-}
-
 END {
 	n = split(expected, phases)
 	print "KTAP version 1"
@@ -118,6 +113,5 @@ END {
 	for (i = 1; i <= nr_errors; i++)
 		demand(0, errors[i])
 	demand(ended, "the run came to its end")
-	print "1.." nr_demands
-	exit failed ? 1 : 0
+	exit end_demands()
 }

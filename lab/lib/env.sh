@@ -42,6 +42,12 @@ logged() {
 	echo "$LOGS/$2"
 }
 
+# build_errors LOG: what went wrong in it, or its end.
+build_errors() {
+	grep -E 'error:|undefined|No rule|Error|ERROR|missing' "$1" >&2 ||
+		tail -n 20 "$1" >&2
+}
+
 as_root() {
 	if [ "$(id -u)" = 0 ]; then
 		"$@"

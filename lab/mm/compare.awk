@@ -1,7 +1,7 @@
 #!/usr/bin/awk -f
 # SPDX-License-Identifier: GPL-2.0
 #
-# compare.awk -v wanted="CATEGORY:PROGRAMS[:RESULTS]..." -v run="CATEGORY..."
+# compare.awk -f ../lib/demand.awk -v wanted="CATEGORY:PROGRAMS[:RESULTS]..." -v run="CATEGORY..."
 #	-v machines=NUMBER RESULTS
 #
 # What lab/mm/machine.sh wrote in so many machines, as KTAP: each program of the
@@ -14,12 +14,6 @@ function remember(mode, what, verdict) {
 		order[++n] = what
 	}
 	result[mode, what] = result[mode, what] verdict " "
-}
-
-function demand(ok, what) {
-	print (ok ? "ok " : "not ok ") ++nr_demands " mm: " what
-	if (!ok)
-		failed = 1
 }
 
 { sub(/\r$/, "") }
@@ -71,17 +65,18 @@ line ~ /^(not )?ok [0-9]+/ {
 }
 
 END {
+	subject = "mm"
 	print "KTAP version 1"
 	for (i = 1; i <= n; i++) {
 		what = order[i]
-		plain = result["PLAIN", what]
+		without = result["PLAIN", what]
 		with = result["MIRRORED", what]
 		if (what in whole)
-			demand(plain == with, what ": " \
-			       (plain == with ? plain : "without mirrors " \
-				plain ", with " with))
-		else if (plain != with)
-			demand(0, what ": without mirrors " plain ", with " with)
+			demand(without == with, what ": " \
+			       (without == with ? without : "without mirrors " \
+				without ", with " with))
+		else if (without != with)
+			demand(0, what ": without mirrors " without ", with " with)
 	}
 	printf "# %d results within programs without mirrors, %d with\n",
 		inner["PLAIN"], inner["MIRRORED"]
@@ -108,6 +103,5 @@ END {
 		print "# not mirrored: " not_mirrored[i]
 	demand(mirrored > 0, "processes were mirrored")
 	demand(ended == machines, "the run came to its end")
-	print "1.." nr_demands
-	exit failed
+	exit end_demands()
 }

@@ -45,8 +45,7 @@ make -C "$kdir" M="$out" -j"$JOBS" DEBIAN_KERNEL_USE_CCACHE=y \
 	CONFIG_MMU_RANGE_MIRROR=m CONFIG_MMU_MIRROR_WINDOW=m KBUILD_EXTRA_SYMBOLS="$plain/Module.symvers" \
 	NOSTDINC_FLAGS="-nostdinc -I$out/include -I$out/include/trace" \
 	"$@" modules >"$out/build.log" 2>&1 || {
-	grep -E 'error:|undefined|No rule' "$out/build.log" >&2 ||
-		tail -n 20 "$out/build.log" >&2
+	build_errors "$out/build.log"
 	die "KVM does not build; see $out/build.log"
 }
 mkdir -p "$out/stripped"

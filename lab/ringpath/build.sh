@@ -55,8 +55,7 @@ compile() {
 		PATH_SOURCE="$("$LAB/vm/fetch.sh" "src-$base")" \
 		PATH_TREE="$("$LAB/vm/tree.sh" "$base")" $objects \
 		>"$out/build-$base.log" 2>&1 || {
-		grep -E 'error|No rule' "$out/build-$base.log" >&2 ||
-			tail -n 20 "$out/build-$base.log" >&2
+		build_errors "$out/build-$base.log"
 		die "the ring path of $base does not build; see $(logged \
 			"$out/build-$base.log" "ringpath-$base.log")"
 	}

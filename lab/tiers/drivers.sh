@@ -99,7 +99,7 @@ for kernel in "$@"; do
 	*) base=${kernel#stock-} wanted=35 ;;
 	esac
 	build_tests "$base" >"$out/build-$base.log" 2>&1 || {
-		grep -E 'error:|No rule|Error' "$out/build-$base.log" >&2
+		build_errors "$out/build-$base.log"
 		die "hmm-tests does not build; see $out/build-$base.log"
 	}
 	for whose in own ours; do

@@ -9,6 +9,8 @@
 
 # shellcheck source=lab/lib/env.sh
 . "$(dirname "$0")/../lib/env.sh"
+# shellcheck source=lab/lib/ktap.sh
+. "$LAB/lib/ktap.sh"
 
 out=$LOGS
 mkdir -p "$out"
@@ -24,19 +26,10 @@ awk '
 /KTAP version/ { ktap = 1 }
 ktap && /^ *(KTAP version|1\.\.|(not )?ok |# )/ { print }' "$out/console"
 
-echo "KTAP version 1"
-echo "1..2"
-if [ "$status" = 0 ]; then
-	echo "ok 1 kunit: UML ended by itself"
-else
-	echo "not ok 1 kunit: kunit.py's status was $status"
-	tail -n 20 "$out/kunit.err" >&2
-fi
-if "$LAB/lib/splat.awk" "$out/console" >"$out/splats"; then
-	echo "ok 2 kunit: no complaint of the kernel"
-else
-	echo "not ok 2 kunit: the kernel complained"
-	head -n 40 "$out/splats" >&2
-	exit 1
-fi
-exit "$status"
+begin kunit 2
+result_of "UML ended by itself" [ "$status" = 0 ]
+[ "$status" = 0 ] || tail -n 20 "$out/kunit.err" >&2
+result_of "the kernel did not complain" \
+	eval '"$LAB/lib/splat.awk" "$out/console" >"$out/splats"'
+head -n 40 "$out/splats" >&2
+[ -z "$failed" ]

@@ -45,7 +45,7 @@ say "building the kernel's own tests"
 		CFLAGS="-isystem $headers/usr/include -DNUM_XFERS=$XFERS" \
 			make -C "$tree/tools/virtio" virtio_test vringh_test
 } >"$out/build.log" 2>&1 || {
-	grep -E 'error:|undefined|No rule|Error' "$out/build.log" >&2
+	build_errors "$out/build.log"
 	die "the tests do not build; see $out/build.log"
 }
 
@@ -120,6 +120,6 @@ fi
 machines=0
 status=0
 run "$@"
-"$LAB/mm/compare.awk" -v wanted="$WANTED" -v run="$*" \
+"$LAB/mm/compare.awk" -f "$LAB/lib/demand.awk" -v wanted="$WANTED" -v run="$*" \
 	-v machines="$machines" "$out/results" || [ "$status" != 0 ] || status=1
 exit "$status"

@@ -43,7 +43,7 @@ killers() {
 	failed=$(sed -nE -e 's/^ +not ok [0-9]+ (- )?([^# ]*).*/\2/p' \
 		-e 's/^not ok [0-9]+ ([a-z_]+\.[^# ]*).*/\1/p' \
 		-e 's/^not ok [0-9]+ static: (.*)/\1/p' \
-		-e 's/^not ok .*: (the kernel complained).*/\1/p' \
+		-e 's/^not ok .*: the kernel (complained|did not complain)$/the kernel complained/p' \
 		"$LOGS/$name/out" | tr '\n' ',' | sed 's/,$//; s/,/, /g')
 	if [ -n "$failed" ]; then
 		echo "$failed"

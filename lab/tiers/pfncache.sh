@@ -194,7 +194,7 @@ judge() {
 begin pfncache
 for base in 6.12 7.3; do
 	build_selftests "$base" >"$out/build-$base.log" 2>&1 || {
-		grep -E 'error:|No rule|Error' "$out/build-$base.log" >&2
+		build_errors "$out/build-$base.log"
 		die "KVM's selftests do not build; see $out/build-$base.log"
 	}
 done

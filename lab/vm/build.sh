@@ -67,8 +67,7 @@ run_make() {
 		${KARCH:+ARCH="$KARCH" CROSS_COMPILE="$CROSS"} \
 		KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=lab \
 		KBUILD_BUILD_HOST=lab "$@" >>"$out/build.log" 2>&1 || {
-		grep -E 'error:|undefined|No rule|Error' "$out/build.log" >&2 ||
-			tail -n 20 "$out/build.log" >&2
+		build_errors "$out/build.log"
 		die "$name does not build; see $(logged "$out/build.log" "$name-build.log")"
 	}
 }

@@ -152,8 +152,7 @@ say "building the $name modules for $release"
 make -C "$KDIR" M="$out" -j"$JOBS" DEBIAN_KERNEL_USE_CCACHE=y \
 	CONFIG_DEBUG_INFO_BTF_MODULES= $(config) "$@" $goals \
 	>"$out/build.log" 2>&1 || {
-	grep -E 'error:|undefined|No rule' "$out/build.log" >&2 ||
-		tail -n 20 "$out/build.log" >&2
+	build_errors "$out/build.log"
 	die "the modules do not build; see $(logged "$out/build.log" "$name-build.log")"
 }
 echo "$out"

@@ -123,7 +123,7 @@ build() {
 	done
 }
 build >"$out/build.log" 2>&1 || {
-	grep -E 'error:|undefined|No rule|Error' "$out/build.log" >&2
+	build_errors "$out/build.log"
 	die "the selftests do not build; see $out/build.log"
 }
 

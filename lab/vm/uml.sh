@@ -31,8 +31,7 @@ say "building UML for $name (three minutes, if it is the first time)"
 "$tree/tools/testing/kunit/kunit.py" build --arch=um --build_dir="$out" \
 	--kunitconfig="$config" --jobs="$JOBS" \
 	--make_options CC="ccache gcc" >"$out/build.log" 2>&1 || {
-	grep -E 'error:|undefined|ERROR|missing' "$out/build.log" >&2 ||
-		tail -n 20 "$out/build.log" >&2
+	build_errors "$out/build.log"
 	say "UML does not build; see $(logged "$out/build.log" "$name-build.log")"
 	exit 2
 }
