@@ -6,18 +6,18 @@
 # The comparison: runs the parts one after another (all of them, if none is
 # named), then prints their tables and draws their plots. A part is an executable
 # lab/bench/PART that gets ready what it needs, takes its measurements, and
-# prints lines of JSON on stdout; anything else that it prints there is ignored:
+# prints lines of fields on stdout, with tabs between them; anything else that it
+# prints there is ignored:
 #
-#   {"progress": [DONE, TOTAL]}		now and then: an estimate is shown
-#   {"part": "PART", "name": "what", "unit": "ns", "median": 2.2,
-#    "lo": 2.1, "hi": 2.5, "target": "<= 3", "note": "peer"}	a row, in one line
+#   progress DONE TOTAL		now and then: an estimate is shown
+#   row name=what unit=ns median=2.2 lo=2.1 hi=2.5 target=<= 3 note=peer
 #
 # lo and hi are the spread; say what of in the first row's "spread". A target is
-# "<= NUMBER" or ">= NUMBER" for the median, or null. Optional: "note", shown
-# beside the row; "series", for several figures of one name ("p50", "p99"); "x",
-# a number, for a plot of curves in place of bars. Rows of unit "ratio", and those
-# with "drawn" false, are not drawn. What is compared has to be measured in turn, round after round, within
-# one part.
+# "<= NUMBER" or ">= NUMBER" for the median, or left out. Optional: "note", shown
+# beside the row; "series", for several figures of one name (p50, p99); "x", a
+# number, for a plot of curves in place of bars. Rows of unit "ratio", and those
+# with "drawn=no", are not drawn. What is compared has to be measured in turn, round
+# after round, within one part.
 #
 # build/bench/PART.json in the cache gets the rows, with "met" added, and
 # PART.svg the plot. A target that is missed is said, and is no failure; a part

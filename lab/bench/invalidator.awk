@@ -36,17 +36,13 @@ function verdict(name,    test) {
 }
 
 function row(name, series, unit, median, lo, hi, target, note) {
-	printf "{\"part\": \"invalidator\", \"name\": \"%s\", ", name
-	if (series)
-		printf "\"series\": \"%s\", ", series
-	printf "\"unit\": \"%s\", \"median\": %.3f, ", unit, median
-	printf "\"lo\": %.3f, \"hi\": %.3f, ", lo, hi
-	printf "\"spread\": \"lowest and highest of %d blocks of rounds\", ", \
+	printf "row\tname=%s\tseries=%s\tunit=%s\t", name, series, unit
+	printf "median=%.3f\tlo=%.3f\thi=%.3f\t", median, lo, hi
+	printf "spread=lowest and highest of %d blocks of rounds\t", \
 		blocks["guard", "p50"]
 	# A logarithmic axis has no place for nothing.
-	printf "\"drawn\": %s, \"target\": %s, \"note\": \"%s\"}\n", \
-		name ~ /idle|busy/ ? "false" : "true", \
-		target ? "\"" target "\"" : "null", note
+	printf "drawn=%s\ttarget=%s\tnote=%s\n", \
+		name ~ /idle|busy/ ? "no" : "", target, note
 }
 
 # A quotient of two figures, its spread over the blocks.

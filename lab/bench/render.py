@@ -15,7 +15,8 @@ import subprocess
 import sys
 import time
 
-NEEDED = ("part", "name", "unit", "median", "lo", "hi", "target")
+NEEDED = ("name", "unit", "median", "lo", "hi")
+NUMBERS = ("x", "median", "lo", "hi")
 
 
 def judge(row):
@@ -59,12 +60,15 @@ def collect(part, path):
     load = round(os.getloadavg()[0], 1)
     progress = Progress(part)
     for line in sys.stdin:
-        if not line.startswith("{"):
+        kind, *fields = line.rstrip("\n").split("\t")
+        if kind == "progress":
+            progress.show(*map(int, fields))
+        if kind != "row":
             continue
-        row = json.loads(line)
-        if "progress" in row:
-            progress.show(*row["progress"])
-            continue
+        row = {"part": part, "target": None}
+        for key, _, value in (field.partition("=") for field in fields):
+            if value:
+                row[key] = float(value) if key in NUMBERS else value
         missing = [key for key in NEEDED if key not in row]
         if missing:
             sys.exit("render.py: %s: no %s in %s" % (part, missing, line))
@@ -108,7 +112,7 @@ def quoted(text):
 
 def plot(part, rows, path):
     """Bars for each unit, grouped by series; or curves, where there is an x."""
-    rows = [row for row in rows if row["unit"] != "ratio" and row.get("drawn", True)]
+    rows = [row for row in rows if row["unit"] != "ratio" and "drawn" not in row]
     if not rows:
         return
     units = list(dict.fromkeys(row["unit"] for row in rows))

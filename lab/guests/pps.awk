@@ -46,13 +46,10 @@ function insert(value, n,    i) {
 }
 
 function row(name, series, unit, n, target) {
-	printf "{\"part\": \"pps\", \"name\": \"%s\", ", name
-	if (series)
-		printf "\"series\": \"%s\", ", series
-	printf "\"unit\": \"%s\", \"median\": %.4g, \"lo\": %.4g, \"hi\": %.4g, ", \
-		unit, quartile(2, n), quartile(1, n), quartile(3, n)
-	printf "\"target\": %s, \"spread\": \"quartiles\", \"note\": \"%s\"}\n", \
-		target ? "\"" target "\"" : "null",
+	printf "row\tname=%s\tseries=%s\tunit=%s\t", name, series, unit
+	printf "median=%.4g\tlo=%.4g\thi=%.4g\t", quartile(2, n), \
+		quartile(1, n), quartile(3, n)
+	printf "target=%s\tspread=quartiles\tnote=%s\n", target, \
 		accel == "kvm" ? "KVM" : "emulation (TCG), not hardware"
 }
 

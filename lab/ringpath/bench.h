@@ -13,8 +13,8 @@
 extern double tsc_ns;
 unsigned long long clock_now(void);
 int by_value(const void *a, const void *b);
-/* A row of the bench, of @n values, of the part @part of it. */
-void row(const char *part, const char *name, const char *series, int x,
+/* A row of the bench, of @n values. An empty @target is none. */
+void row(const char *name, const char *series, int x,
 	 const char *unit, double *values, int n, const char *target, bool drawn,
 	 const char *note);
 /* Count STACs from now on, until it is called with false, which returns how many. */

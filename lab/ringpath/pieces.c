@@ -178,7 +178,7 @@ static void report(const char *what, const struct place *place, int size,
 		   double ns[NR_WAYS][MAX_ROUNDS], bool mapped, int rounds)
 {
 	/* What is mapped is to take little more even where a pair takes nothing. */
-	const char *target = mapped && !place->cold ? "\"<= 1.25\"" : "null";
+	const char *target = mapped && !place->cold ? "<= 1.25" : "";
 	static double ratio[MAX_ROUNDS], less[MAX_ROUNDS];
 	const char *series = place->name;
 	char name[120], note[100];
@@ -190,15 +190,15 @@ static void report(const char *what, const struct place *place, int size,
 	snprintf(note, sizeof(note), "%.1f to %.1f ns; 1 pair less, which is free",
 		 median(ns[MAPPED], rounds), median(ns[UACCESS], rounds));
 	snprintf(name, sizeof(name), "%s mapped to uaccess", what);
-	row("pieces", name, series, size, "ratio", ratio, rounds, target, false,
+	row(name, series, size, "ratio", ratio, rounds, target, false,
 	    note);
 	snprintf(name, sizeof(name), "%s mapped less uaccess", what);
-	row("pieces", name, series, size, "ns by bytes, STAC and CLAC free", less,
-	    rounds, "null", true, "a pair that costs as much makes up for it");
+	row(name, series, size, "ns by bytes, STAC and CLAC free", less,
+	    rounds, "", true, "a pair that costs as much makes up for it");
 	if (size != PAGE)
 		return;
 	snprintf(name, sizeof(name), "%s all of a page mapped", what);
-	row("pieces", name, series, size, "ns", ns[MAPPED], rounds, "null", false,
+	row(name, series, size, "ns", ns[MAPPED], rounds, "", false,
 	    "as long as an invalidation may have to wait for a copy");
 }
 

@@ -489,7 +489,7 @@ static int pairs(struct variant *v, const struct load *load, int runs)
 	return count_stacs(false);
 }
 
-void row(const char *part, const char *name, const char *series, int x,
+void row(const char *name, const char *series, int x,
 	 const char *unit, double *values, int n, const char *target, bool drawn,
 	 const char *note)
 {
@@ -497,15 +497,12 @@ void row(const char *part, const char *name, const char *series, int x,
 
 	memcpy(sorted, values, n * sizeof(*sorted));
 	qsort(sorted, n, sizeof(*sorted), by_value);
-	printf("{\"part\": \"%s\", \"name\": \"%s\", \"series\": \"%s\", ",
-	       part, name, series);
-	printf("\"x\": %d, ", x);
-	printf("\"unit\": \"%s\", \"median\": %.3f, \"lo\": %.3f, ", unit,
-	       sorted[n / 2], sorted[n / 4]);
-	printf("\"hi\": %.3f, \"target\": %s, \"spread\": \"quartiles\", ",
-	       sorted[n * 3 / 4], target);
-	printf("\"drawn\": %s, \"note\": \"%s\"}\n",
-	       drawn ? "true" : "false", note);
+	printf("row\tname=%s\tseries=%s\tx=%d\tunit=%s\t", name, series, x,
+	       unit);
+	printf("median=%.3f\tlo=%.3f\thi=%.3f\t", sorted[n / 2],
+	       sorted[n / 4], sorted[n * 3 / 4]);
+	printf("target=%s\tspread=quartiles\tdrawn=%s\tnote=%s\n", target,
+	       drawn ? "" : "no", note);
 	fflush(stdout);
 	free(sorted);
 }
@@ -531,7 +528,7 @@ static void compare(struct variant *v, struct variant *to,
 		    const struct load *load, int nr_queues, int rounds)
 {
 	static double ratio[MAX_ROUNDS], less[MAX_ROUNDS];
-	const char *target = "null", *guard = "null";
+	const char *target = "", *guard = "";
 	char name[100], note[100];
 
 	for (int i = 0; i < rounds; i++) {
@@ -540,28 +537,28 @@ static void compare(struct variant *v, struct variant *to,
 	}
 	if (!strcmp(v->path->kernel, "6.12") &&
 	    !strcmp(to->path->name, "uaccess") && !load->indirect)
-		target = "\"<= 0.9\"";
+		target = "<= 0.9";
 	snprintf(name, sizeof(name), "%s: windows to %s", v->path->kernel,
 		 to->path->name);
 	snprintf(note, sizeof(note), "STAC and CLAC free; %.2f pairs more a packet",
 		 (double)(pairs(to, load, 16) - pairs(v, load, 16)) / 16 /
 		 load->packets);
-	row("ringpath", name, load->name, nr_queues, "ratio", ratio, rounds, target,
+	row(name, load->name, nr_queues, "ratio", ratio, rounds, target,
 	    false, note);
 	if (strcmp(to->path->name, "plain")) {
 		snprintf(name, sizeof(name), "%s: %s less windows",
 			 v->path->kernel, to->path->name);
-		row("ringpath", name, load->name, nr_queues, "ns saved", less,
-		    rounds, "null", false, note);
+		row(name, load->name, nr_queues, "ns saved", less,
+		    rounds, "", false, note);
 		return;
 	}
 	for (int i = 0; i < rounds; i++)
 		less[i] = -less[i];
 	if (nr_queues == 1 && !load->indirect)
-		guard = load->packets == 1 ? "\"<= 6\"" : "\"<= 3\"";
+		guard = load->packets == 1 ? "<= 6" : "<= 3";
 	snprintf(name, sizeof(name), "%s: windows less plain",
 		 v->path->kernel);
-	row("ringpath", name, load->name, nr_queues, "ns of guard", less, rounds,
+	row(name, load->name, nr_queues, "ns of guard", less, rounds,
 	    guard, false, "sections, lookups, counts");
 }
 
@@ -585,8 +582,8 @@ static void measure(const struct load *load, int nr_queues, int rounds)
 
 		snprintf(name, sizeof(name), "%s: %s", v->path->kernel,
 			 v->path->name);
-		row("ringpath", name, load->name, nr_queues, unit, v->ns, rounds,
-		    "null", !load->indirect, "STAC and CLAC free");
+		row(name, load->name, nr_queues, unit, v->ns, rounds,
+		    "", !load->indirect, "STAC and CLAC free");
 	}
 	for (int i = 0; i < nr_variants; i++)
 		for (int j = 0; j < nr_variants; j++)
@@ -629,7 +626,7 @@ static void measure_all(int rounds)
 				continue;
 			shuffle(counts[j]);
 			measure(&loads[i], counts[j], rounds);
-			printf("{\"progress\": [%d, %d]}\n", ++done,
+			printf("progress\t%d\t%d\n", ++done,
 			       4 * NR_LOADS - 1);
 			fflush(stdout);
 		}

@@ -45,20 +45,18 @@ static unsigned int shuffled(unsigned int i, unsigned int n)
 	return (u64)i * 7919 % n;
 }
 
-/* A row of JSON; the figures are given in thousandths. */
-static void row(const char *part, const char *name, const char *of, unsigned int x,
-		const char *unit, u64 median, u64 lo, u64 hi, const char *target)
+/* A row of the bench; the figures are given in thousandths. */
+static void row(const char *name, const char *of, unsigned int x, const char *unit,
+		u64 median, u64 lo, u64 hi, const char *target)
 {
-	char size[24] = "", aim[24] = "null";
+	char size[24] = "";
 
 	if (x)
-		snprintf(size, sizeof(size), "\"x\": %u, ", x);
-	if (target)
-		snprintf(aim, sizeof(aim), "\"%s\"", target);
-	pr_info("{\"part\": \"%s\", \"name\": \"%s%s%s\", %s\"unit\": \"%s\", \"median\": %llu.%03llu, \"lo\": %llu.%03llu, \"hi\": %llu.%03llu, \"target\": %s, \"spread\": \"quartiles\"}\n",
-		part, name, of ? ", " : "", of ?: "", size, unit,
-		median / 1000, median % 1000, lo / 1000, lo % 1000, hi / 1000,
-		hi % 1000, aim);
+		snprintf(size, sizeof(size), "\tx=%u", x);
+	pr_info("row\tname=%s%s%s%s\tunit=%s\tmedian=%llu.%03llu\tlo=%llu.%03llu\thi=%llu.%03llu\ttarget=%s\tspread=quartiles\n",
+		name, of ? ", " : "", of ?: "", size, unit, median / 1000,
+		median % 1000, lo / 1000, lo % 1000, hi / 1000, hi % 1000,
+		target ?: "");
 }
 
 /* The subjects. */
@@ -319,7 +317,7 @@ static void report_misses(const char *name, const struct subject *to,
 
 	for (r = 0; r < rounds; r++)
 		ratio[r] = OURS->ns[MISS][r] * 1000 / to->ns[MISS][r];
-	row("scale", name, NULL, n, "ratio", quantile(ratio, rounds, 50),
+	row(name, NULL, n, "ratio", quantile(ratio, rounds, 50),
 	    quantile(ratio, rounds, 25), quantile(ratio, rounds, 75),
 	    "<= 1.05");
 }
@@ -336,7 +334,7 @@ static void report_size(unsigned int n, unsigned int rounds)
 		for (i = 0; i < NR_SUBJECTS; i++) {
 			u64 *ns = subjects[i].ns[what];
 
-			row("scale", what_names[what], subjects[i].name,
+			row(what_names[what], subjects[i].name,
 			    n, "ns", quantile(ns, rounds, 50),
 			    quantile(ns, rounds, 25),
 			    quantile(ns, rounds, 75), NULL);
@@ -353,7 +351,7 @@ static int scale_prepare(void)
 		subjects[i].mm = new_mm();
 		if (!subjects[i].entries || !subjects[i].mm)
 			return -ENOMEM;
-		row("scale", "memory of a range", subjects[i].name, 0, "bytes",
+		row("memory of a range", subjects[i].name, 0, "bytes",
 		    subjects[i].size * 1000, subjects[i].size * 1000,
 		    subjects[i].size * 1000, NULL);
 	}
@@ -473,7 +471,7 @@ static void report_count(const char *name, u64 value, const char *unit,
 			 const char *target)
 {
 	value *= 1000;
-	row("scale", name, NULL, 0, unit, value, value, value, target);
+	row(name, NULL, 0, unit, value, value, value, target);
 }
 
 static void small_maps(struct kunit *test)

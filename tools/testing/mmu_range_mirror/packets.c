@@ -288,12 +288,10 @@ static void row(const char *name, int nr_queues, const char *unit,
 		const char *target, double *values)
 {
 	qsort(values, NR_TIMES, sizeof(*values), by_value);
-	printf("{\"part\": \"packets\", \"name\": \"%s\", \"x\": %d, ",
-	       name, nr_queues);
-	printf("\"unit\": \"%s\", \"median\": %.2f, \"lo\": %.2f, ", unit,
-	       values[NR_TIMES / 2], values[NR_TIMES / 4]);
-	printf("\"hi\": %.2f, \"target\": %s, \"spread\": \"quartiles\"}\n",
-	       values[NR_TIMES * 3 / 4], target);
+	printf("row\tname=%s\tx=%d\tunit=%s\t", name, nr_queues, unit);
+	printf("median=%.2f\tlo=%.2f\thi=%.2f\t", values[NR_TIMES / 2],
+	       values[NR_TIMES / 4], values[NR_TIMES * 3 / 4]);
+	printf("target=%s\tspread=quartiles\n", target);
 	fflush(stdout);
 }
 
@@ -316,11 +314,11 @@ static void time_them(int nr_queues)
 			ratio[i][time] = ns[i][time] / ns[MIRRORED][time];
 	}
 	for (int mode = 0; mode < NR_MODES; mode++)
-		row(names[mode], nr_queues, "ns a packet, by queues", "null",
+		row(names[mode], nr_queues, "ns a packet, by queues", "",
 		    ns[mode]);
 	row("plain to mirrored", nr_queues, "ratio",
-	    nr_queues == MAX_QUEUES ? "\">= 1\"" : "null", ratio[PLAIN]);
-	row("with LFENCE to mirrored", nr_queues, "ratio", "null",
+	    nr_queues == MAX_QUEUES ? ">= 1" : "", ratio[PLAIN]);
+	row("with LFENCE to mirrored", nr_queues, "ratio", "",
 	    ratio[LFENCE]);
 }
 

@@ -129,7 +129,7 @@ static void *measure(void *unused)
 			cost[guard][round] =
 				time_accesses(guard, n[guard]) / n[guard];
 		}
-		printf("{\"progress\": [%d, %d]}\n", round + 1, nr_rounds);
+		printf("progress\t%d\t%d\n", round + 1, nr_rounds);
 		fflush(stdout);
 	}
 	return NULL;
@@ -159,15 +159,12 @@ static void row(const char *name, const char *unit, const double *value,
 
 	memcpy(sorted, value, nr_rounds * sizeof(*sorted));
 	qsort(sorted, nr_rounds, sizeof(*sorted), compare);
-	printf("{\"part\": \"reader\", \"name\": \"%s\", \"unit\": \"%s\", ",
-	       name, unit);
-	printf("\"spread\": \"10th and 90th percentile of %d rounds\", ",
-	       nr_rounds);
-	printf("\"median\": %.3f, \"lo\": %.3f, \"hi\": %.3f, ",
+	printf("row\tname=%s\tunit=%s\t", name, unit);
+	printf("spread=10th and 90th percentile of %d rounds\t", nr_rounds);
+	printf("median=%.3f\tlo=%.3f\thi=%.3f\t",
 	       sorted[nr_rounds / 2], sorted[nr_rounds / 10],
 	       sorted[nr_rounds - 1 - nr_rounds / 10]);
-	printf("\"target\": %s%s%s, \"note\": \"%s\"}\n", target ? "\"" : "",
-	       target ? target : "null", target ? "\"" : "", note);
+	printf("target=%s\tnote=%s\n", target ?: "", note);
 	free(sorted);
 }
 
