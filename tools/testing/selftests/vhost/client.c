@@ -963,6 +963,28 @@ long stats_number(int pid, int q, int part, const char *key)
 	return sum;
 }
 
+static bool queues_have(int part, const char *key)
+{
+	for (int q = 0; q < NR_QUEUES; q++)
+		if (stats_number(getpid(), q, part, key) < 1)
+			return false;
+	return true;
+}
+
+int client_round_until(struct client *c, int part, const char *key)
+{
+	long long end = now_ms() + PATIENCE_MS;
+
+	do {
+		if (client_round(c, c->num))
+			return -1;
+		if (queues_have(part, key))
+			return 0;
+	} while (now_ms() < end);
+	note("a queue has no %s of part %d", key, part);
+	return -1;
+}
+
 int stats_gone(int pid)
 {
 	long long end = now_ms() + PATIENCE_MS;

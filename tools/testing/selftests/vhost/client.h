@@ -153,6 +153,11 @@ size_t client_part_size(struct client *c, enum part part);
 int client_round(struct client *c, unsigned int n);
 /* Move until every ring part is accessed through windows only. */
 int client_warm_up(struct client *c);
+/*
+ * Move until each queue has counted some of @key, as for stats_number(), of @part:
+ * what the windows' worker finds out takes it as long as it takes.
+ */
+int client_round_until(struct client *c, int part, const char *key);
 
 /* The same in steps. At most BATCH at once. */
 int client_send(struct client *c, unsigned int n);
