@@ -10,14 +10,14 @@
 # prints there is ignored:
 #
 #   progress DONE TOTAL		now and then: an estimate is shown
-#   row name=what unit=ns median=2.2 lo=2.1 hi=2.5 target=<= 3 note=peer
+#   row name=what unit=ns median=2.2 lo=2.1 hi=2.5 note=peer
 #
-# lo and hi are the spread; say what of in the first row's "spread". A target is
-# "<= NUMBER" or ">= NUMBER" for the median, or left out. Optional: "note", shown
-# beside the row; "series", for several figures of one name (p50, p99); "x", a
-# number, for a plot of curves in place of bars. Rows of unit "ratio", and those
-# with "drawn=no", are not drawn. What is compared has to be measured in turn, round
-# after round, within one part.
+# lo and hi are the spread; say what of in the first row's "spread". Optional:
+# "note", shown beside the row; "series", for several figures of one name (p50, p99);
+# "x", a number, for a plot of curves in place of bars. Rows of unit "ratio", and
+# those with "drawn=no", are not drawn. What is compared has to be measured in turn,
+# round after round, within one part. What the medians should be is in
+# lab/bench/targets.tsv.
 #
 # build/bench/PART.json in the cache gets the rows, with "met" added, and
 # PART.svg the plot. A target that is missed is said, and is no failure; a part
@@ -42,7 +42,8 @@ for part in $PARTS; do
 	rm -f "$out/$part.json" "$out/$part.svg" "$out/$part.died"
 	{
 		"$LAB/bench/$part" || : >"$out/$part.died"
-	} | "$LAB/bench/render.py" collect "$part" "$out/$part.json"
+	} | "$LAB/bench/render.py" collect "$part" "$out/$part.json" ||
+		: >"$out/$part.died"
 	[ ! -f "$out/$part.died" ] || failed="$failed $part"
 done
 # $PARTS is a list on purpose.

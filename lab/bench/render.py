@@ -8,6 +8,7 @@ render.py collect PART FILE   the lines that a part prints on stdout, on stdin:
 render.py report DIR PART...  prints a table of each DIR/PART.json, draws
                               DIR/PART.svg, and counts targets
 """
+import fnmatch
 import json
 import os
 import platform
@@ -19,8 +20,23 @@ NEEDED = ("name", "unit", "median", "lo", "hi")
 NUMBERS = ("x", "median", "lo", "hi")
 
 
-def judge(row):
-    """Is the row's target met? None if it has none."""
+def targets(part):
+    """The lines of lab/bench/targets.tsv that are of a part."""
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "targets.tsv")) as file:
+        lines = [line.rstrip("\n").split("\t") for line in file if not line.startswith("#")]
+    return [line for line in lines if line[0] == part]
+
+
+def fits(row, line):
+    _, name, series, x, note, _ = line
+    return all(fnmatch.fnmatchcase(row.get(key, ""), pattern)
+               for key, pattern in (("name", name), ("series", series), ("note", note))) and \
+        (x == "*" or "%g" % row.get("x", 0) in x.split(","))
+
+
+def judge(row, lines):
+    """Give the row its target. Is it met? None if it has none."""
+    row["target"] = next((line[-1] for line in lines if fits(row, line)), None)
     if row["target"] is None:
         return None
     sign, limit = row["target"].split()
@@ -59,24 +75,28 @@ def collect(part, path):
     rows = []
     load = round(os.getloadavg()[0], 1)
     progress = Progress(part)
+    lines = targets(part)
     for line in sys.stdin:
         kind, *fields = line.rstrip("\n").split("\t")
         if kind == "progress":
             progress.show(*map(int, fields))
         if kind != "row":
             continue
-        row = {"part": part, "target": None}
+        row = {"part": part}
         for key, _, value in (field.partition("=") for field in fields):
             if value:
                 row[key] = float(value) if key in NUMBERS else value
         missing = [key for key in NEEDED if key not in row]
         if missing:
             sys.exit("render.py: %s: no %s in %s" % (part, missing, line))
-        row["met"] = judge(row)
+        row["met"] = judge(row, lines)
         row["load"] = load
         rows.append(row)
     with open(path, "w") as file:
         file.write("[\n%s\n]\n" % ",\n".join(json.dumps(row) for row in rows))
+    for line in lines:
+        if line[4] == "*" and not any(fits(row, line) for row in rows):
+            sys.exit("render.py: no row for the target of %s: %s" % (part, line[1]))
 
 
 def number(value):

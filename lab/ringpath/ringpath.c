@@ -490,8 +490,7 @@ static int pairs(struct variant *v, const struct load *load, int runs)
 }
 
 void row(const char *name, const char *series, int x,
-	 const char *unit, double *values, int n, const char *target, bool drawn,
-	 const char *note)
+	 const char *unit, double *values, int n, bool drawn, const char *note)
 {
 	double *sorted = malloc(n * sizeof(*sorted));
 
@@ -501,8 +500,8 @@ void row(const char *name, const char *series, int x,
 	       unit);
 	printf("median=%.3f\tlo=%.3f\thi=%.3f\t", sorted[n / 2],
 	       sorted[n / 4], sorted[n * 3 / 4]);
-	printf("target=%s\tspread=quartiles\tdrawn=%s\tnote=%s\n", target,
-	       drawn ? "" : "no", note);
+	printf("spread=quartiles\tdrawn=%s\tnote=%s\n", drawn ? "" : "no",
+	       note);
 	fflush(stdout);
 	free(sorted);
 }
@@ -528,38 +527,31 @@ static void compare(struct variant *v, struct variant *to,
 		    const struct load *load, int nr_queues, int rounds)
 {
 	static double ratio[MAX_ROUNDS], less[MAX_ROUNDS];
-	const char *target = "", *guard = "";
 	char name[100], note[100];
 
 	for (int i = 0; i < rounds; i++) {
 		ratio[i] = v->ns[i] / to->ns[i];
 		less[i] = to->ns[i] - v->ns[i];
 	}
-	if (!strcmp(v->path->kernel, "6.12") &&
-	    !strcmp(to->path->name, "uaccess") && !load->indirect)
-		target = "<= 0.9";
 	snprintf(name, sizeof(name), "%s: windows to %s", v->path->kernel,
 		 to->path->name);
 	snprintf(note, sizeof(note), "STAC and CLAC free; %.2f pairs more a packet",
 		 (double)(pairs(to, load, 16) - pairs(v, load, 16)) / 16 /
 		 load->packets);
-	row(name, load->name, nr_queues, "ratio", ratio, rounds, target,
-	    false, note);
+	row(name, load->name, nr_queues, "ratio", ratio, rounds, false, note);
 	if (strcmp(to->path->name, "plain")) {
 		snprintf(name, sizeof(name), "%s: %s less windows",
 			 v->path->kernel, to->path->name);
 		row(name, load->name, nr_queues, "ns saved", less,
-		    rounds, "", false, note);
+		    rounds, false, note);
 		return;
 	}
 	for (int i = 0; i < rounds; i++)
 		less[i] = -less[i];
-	if (nr_queues == 1 && !load->indirect)
-		guard = load->packets == 1 ? "<= 6" : "<= 3";
 	snprintf(name, sizeof(name), "%s: windows less plain",
 		 v->path->kernel);
-	row(name, load->name, nr_queues, "ns of guard", less, rounds,
-	    guard, false, "sections, lookups, counts");
+	row(name, load->name, nr_queues, "ns of guard", less, rounds, false,
+	    "sections, lookups, counts");
 }
 
 static void measure(const struct load *load, int nr_queues, int rounds)
@@ -583,7 +575,7 @@ static void measure(const struct load *load, int nr_queues, int rounds)
 		snprintf(name, sizeof(name), "%s: %s", v->path->kernel,
 			 v->path->name);
 		row(name, load->name, nr_queues, unit, v->ns, rounds,
-		    "", !load->indirect, "STAC and CLAC free");
+		    !load->indirect, "STAC and CLAC free");
 	}
 	for (int i = 0; i < nr_variants; i++)
 		for (int j = 0; j < nr_variants; j++)

@@ -153,7 +153,7 @@ static void *zalloc(size_t size)
 
 /* The median of all rounds, and where the middle four fifths of them lie. */
 static void row(const char *name, const char *unit, const double *value,
-		const char *target, const char *note)
+		const char *note)
 {
 	double *sorted = zalloc(sizeof(*sorted));
 
@@ -164,12 +164,12 @@ static void row(const char *name, const char *unit, const double *value,
 	printf("median=%.3f\tlo=%.3f\thi=%.3f\t",
 	       sorted[nr_rounds / 2], sorted[nr_rounds / 10],
 	       sorted[nr_rounds - 1 - nr_rounds / 10]);
-	printf("target=%s\tnote=%s\n", target ?: "", note);
+	printf("note=%s\n", note);
 	free(sorted);
 }
 
 /* What the section adds, in terms of what a peer adds, round by round. */
-static void ratio(enum guard peer, const char *target, const char *note)
+static void ratio(enum guard peer, const char *note)
 {
 	double *value = zalloc(sizeof(*value));
 	char name[80];
@@ -183,12 +183,12 @@ static void ratio(enum guard peer, const char *target, const char *note)
 	}
 	snprintf(name, sizeof(name), "section / %s, added",
 		 guards[peer].name);
-	row(name, "ratio", value, target, note);
+	row(name, "ratio", value, note);
 	free(value);
 }
 
 /* What an access costs in a cache, in terms of one in a window, with the section. */
-static void cache_ratio(enum guard guard, const char *target)
+static void cache_ratio(enum guard guard)
 {
 	double *value = zalloc(sizeof(*value));
 	char name[80];
@@ -197,7 +197,7 @@ static void cache_ratio(enum guard guard, const char *target)
 	for (round = 0; round < nr_rounds; round++)
 		value[round] = cost[guard][round] / cost[GUARD_SECTION][round];
 	snprintf(name, sizeof(name), "%s / in a window", guards[guard].name);
-	row(name, "ratio", value, target, "the whole access");
+	row(name, "ratio", value, "the whole access");
 	free(value);
 }
 
@@ -235,15 +235,15 @@ int main(int argc, char **argv)
 	pthread_join(thread, NULL);
 
 	for (i = 0; i < NR_GUARDS; i++)
-		row(guards[i].name, "ns", cost[i], NULL, guards[i].note);
+		row(guards[i].name, "ns", cost[i], guards[i].note);
 	/* The kernel calls these three, but for its preempt_disable() inside. */
-	ratio(GUARD_NESTING_CALL, "<= 1.1", "called, as in the kernel");
-	ratio(GUARD_PTHREAD_SPINLOCK, "<= 0.4", "called, as in the kernel");
-	ratio(GUARD_PTHREAD_RWLOCK, "<= 0.25", "called, as in the kernel");
-	ratio(GUARD_NESTING, "<= 1.1", "inlined");
-	ratio(GUARD_CK_SPINLOCK, "<= 0.4", "inlined");
-	ratio(GUARD_CK_RWLOCK, "<= 0.25", "inlined");
-	cache_ratio(GUARD_CACHE, "<= 1.5");
-	cache_ratio(GUARD_CACHE_FAR, NULL);
+	ratio(GUARD_NESTING_CALL, "called, as in the kernel");
+	ratio(GUARD_PTHREAD_SPINLOCK, "called, as in the kernel");
+	ratio(GUARD_PTHREAD_RWLOCK, "called, as in the kernel");
+	ratio(GUARD_NESTING, "inlined");
+	ratio(GUARD_CK_SPINLOCK, "inlined");
+	ratio(GUARD_CK_RWLOCK, "inlined");
+	cache_ratio(GUARD_CACHE);
+	cache_ratio(GUARD_CACHE_FAR);
 	return 0;
 }
