@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Every command of the project. Each installs what it lacks, keeps what it
-# downloads and builds in one cache directory, and can be run by itself; what
+# downloads and builds in one cache directory, and can be run alone; what
 # does the work is in lab/.
 
 # Without a kernel to build (UML's but for), and with.
 CHECK := lab static litmus kunit stock guest
 KERNELS := mutants-first mm-first build debug
-N ?= 200
-
-export N
-
 LONG := mutants fuzz repeat package series soak matrix mm pfncache drivers arch \
 	memory-error kernels-all sanitizers steady
 
@@ -23,7 +19,7 @@ help:
 	@echo '                 under a stock kernel                 2 min; 4 the first time'
 	@echo '  module         modules for the kernel that runs here            20 s'
 	@echo '  mirrorstat     whose rings are mirrored, and why not: builds the tool    1 s'
-	@echo '  deb, install   a DKMS package of them, for kernels of 6.12 and 7.3'
+	@echo '  deb, install   a DKMS package of them, for kernels of 6.12, 7.2, 7.3'
 	@echo '                 whose own source is installed                    1 min'
 	@echo '  bench          the guard and its peers in tables and plots, natively, in'
 	@echo '                 UML and QEMU: wants a quiet machine 13 min; 30 the first time'
@@ -105,8 +101,6 @@ check-kernels:
 
 $(CHECK:%=check-%) $(KERNELS:%=check-%) $(LONG:%=check-%):
 	@lab/check.sh $(@:check-%=%)
-
-check-steady: N := 20
 
 clean:
 	@. lab/lib/env.sh && rm -rf "$$CACHE/build" "$$CACHE/tree"

@@ -17,7 +17,7 @@ out=$CACHE/build/docs
 locked docs
 mkdir -p "$out"
 
-# Sphinx warns only of what it reads anew.
+# Sphinx warns only of what it reads again.
 rm -rf "$out/Documentation"
 say "making the documentation"
 make -C "$tree" O="$out" -s SPHINXDIRS="mm admin-guide/mm" htmldocs \

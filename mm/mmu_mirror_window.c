@@ -59,8 +59,8 @@
  * @node: among all queues of its hash
  * @id: counts up; see mmu_mirror_queue_barrier()
  * @users: how many hold it, under queues_lock
- * @wq: one item at a time. Of its own: a worker that waits for what an owner
- *	does must not be one of so many that all owners share
+ * @wq: one item at a time. Each mm has its own: a worker may wait as long as the
+ *	owner likes, and must not hold up other owners
  * @destroy: once nobody holds it
  * @domain: see mmu_mirror_queue_domain(); NULL until it is asked for
  * @spent_ns: CPU time of fills that has not been rested for; of the worker
@@ -427,7 +427,7 @@ EXPORT_SYMBOL_GPL(mmu_mirror_domain_destroy);
  * @domain: the domain being entered
  * @cpu: its state of this CPU, already counting the section
  *
- * Only mmu_mirror_enter() calls it. The flag comes last: an interrupt that
+ * Only mmu_mirror_enter_cpu() calls it. The flag comes last: an interrupt that
  * enters in between must not take it for the fence that it needs itself.
  *
  * Context: preemption off, depth not zero.
@@ -563,7 +563,7 @@ static bool domain_is_drained(struct mmu_mirror_domain *domain)
  */
 void mmu_mirror_domain_drain(struct mmu_mirror_domain *domain)
 {
-	/* Drops are complete before their number: pairs with window_drop(). */
+	/* Drops precede their number: pairs with window_dropped() and its like. */
 	long dropped = atomic_long_read_acquire(&domain->dropped);
 	long drained = atomic_long_read_acquire(&domain->drained);
 	u64 began;
@@ -601,9 +601,9 @@ EXPORT_SYMBOL_GPL(mmu_mirror_domain_drain);
  *
  * A domain needs no windows: a driver's readers may use entries of its own in
  * sections. Its @invalidate clears them and calls this, its @wait calls
- * mmu_mirror_domain_drain(), whether or not there was an entry. What the reader
- * loads is published as with RCU: by smp_store_release(), and by READ_ONCE() in
- * the section.
+ * mmu_mirror_domain_drain(), whether or not there was an entry. Publish entries as
+ * with RCU: store them by smp_store_release(), load them by READ_ONCE() in the
+ * section.
  *
  * Context: any; after clearing, under the same hold of the lock. The release puts
  * the cleared entries before the number that the drain reads.
@@ -631,7 +631,7 @@ static void window_set_shadow(struct mmu_mirror_window *window, void *kaddr)
 		return;
 	if (kaddr)
 		kaddr += offset_in_page(window->uaddr);
-	/* Pairs with the dependent load of who asked for it. */
+	/* Pairs with the dependent load of the reader that has the second place. */
 	smp_store_release(window->shadow, kaddr);
 }
 
@@ -683,9 +683,9 @@ static void window_dropped(struct mmu_mirror_window *window,
 }
 
 /*
- * The same of a large window, without what was never mapped. The lock is let go
- * after each chunk: who has the sequence of before installs nothing any more, and
- * of after, nobody has it.
+ * Drop the pointers of a large window, and skip chunks that were never mapped.
+ * Release the lock after each chunk: a fill that began before has an old sequence
+ * and installs nothing, and no fill begins before the invalidation ends.
  */
 static unsigned long window_drop_far(struct mmu_mirror_window *window,
 				     unsigned long first, unsigned long last)
@@ -892,7 +892,10 @@ static void **window_slot(struct mmu_mirror_window *window,
 	return &window->kaddr[index];
 }
 
-/* What is told of a page by its number in a chunk; of a large window, a hint. */
+/*
+ * Note that a fill looked at a page, and whether it was absent. Pages that are a
+ * chunk apart share a bit: in a large window it is a hint.
+ */
 static void window_mark(struct mmu_mirror_window *window, unsigned long index,
 			bool absent)
 {
@@ -963,7 +966,7 @@ static bool window_have_room(struct mmu_mirror_window *window,
 		return false;
 	mmu_range_mirror_lock(&window->mirror);
 	if (!*chunk) {
-		/* Zeroed, for who reads it: see mmu_mirror_window_far(). */
+		/* Readers find the chunk zeroed: see mmu_mirror_window_far(). */
 		smp_store_release(chunk, new);
 		new = NULL;
 	}
@@ -1029,9 +1032,7 @@ static void *window_kaddr(struct mmu_mirror_window *window, unsigned long index)
 	return READ_ONCE(window->kaddr[index]);
 }
 
-/*
- * Absent pages from @index on, of one chunk. What installs one meanwhile wins.
- */
+/* Count the absent pages from @index on in a chunk. Others may install meanwhile. */
 static unsigned long window_absent_run(struct mmu_mirror_window *window,
 				       unsigned long index, unsigned long end)
 {
@@ -1071,9 +1072,8 @@ static long window_fill_block(struct mmu_mirror_window *window,
 }
 
 /*
- * Fill a block, and say whether to go on with the next. In a large window, most
- * of a log or a chunk of a cache for one, there is nothing where nothing is in a
- * block.
+ * Fill a block, and say whether to go on with the next. A large window, such as a
+ * log or the chunk of a cache, is mostly empty: stop at a block without a page.
  */
 static bool window_fill_on(struct mmu_mirror_window *window,
 			   unsigned long index)
@@ -1108,7 +1108,7 @@ static void window_fill_pages(struct mmu_mirror_window *window,
 	}
 }
 
-/* What follows closely rests ever longer; also what came before its time. */
+/* Double the rest if this comes soon after the last one, or before it is over. */
 static void rest_on(struct mmu_mirror_rest *rest, unsigned long limit)
 {
 	long idle = jiffies - READ_ONCE(rest->until);
@@ -1314,7 +1314,7 @@ EXPORT_SYMBOL_GPL(mmu_mirror_window_forget);
  * @window: the window
  * @page: which of its pages
  *
- * Only mmu_mirror_window_ptr() calls it. Of misses at the same time one is
+ * Only mmu_mirror_window_ptr() and the cache call it. Of misses at the same time one is
  * remembered; the others miss again.
  *
  * Return: NULL.
@@ -1461,8 +1461,8 @@ static size_t window_copy(struct mmu_mirror_window *window,
  *
  * Page by page: through the window's pointer where it has one, in a section of
  * its own, else by uaccess, which faults the page in; the miss asks for a fill.
- * Uaccess takes the process itself, or a kernel thread or work without an mm,
- * which takes on the window's for as long. For another process there are the
+ * Uaccess works in the process that owns the memory, and in a kernel thread or
+ * work without an mm, which borrows the window's. Another process gets only the
  * pages that the window has.
  *
  * What is read is not of one moment: the process may be writing. Bytes that it

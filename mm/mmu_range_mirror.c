@@ -298,7 +298,7 @@ struct mmu_range_mirror_list {
 	struct list_head members;
 };
 
-/* Lists that there are, and who waits for the last to be freed. */
+/* The number of lists, and the tasks that wait until there is none. */
 static atomic_t lists_left = ATOMIC_INIT(0);
 static DECLARE_WAIT_QUEUE_HEAD(lists_gone);
 
@@ -904,8 +904,8 @@ EXPORT_SYMBOL_GPL(mmu_range_mirror_flush_begin);
  * Once for each, after mmu_mirror_gather_flush(), and before removal.
  *
  * Context: any; without the mirror's lock.
- * Cost: one atomic operation. The release puts the flush before it, and pairs
- * with the acquire of who then flushes less.
+ * Cost: one atomic operation. The release orders the flush before it, and pairs
+ * with the acquire of an invalidation, which flushes less then.
  */
 void mmu_range_mirror_flush_end(struct mmu_range_mirror *mirror)
 {
@@ -960,7 +960,7 @@ static bool lookup_for_writing(struct mmu_mirror_lookup *what,
 	return !(what->flags & MMU_MIRROR_OR_READ);
 }
 
-/* What is not read, from page @at of span @i on, is to be faulted in. */
+/* Clear the pfns from page @at of span @i on: fault these in, they were not read. */
 static void lookup_forget(struct mmu_mirror_lookup *what, unsigned int i,
 			  unsigned long at)
 {
@@ -970,7 +970,7 @@ static void lookup_forget(struct mmu_mirror_lookup *what, unsigned int i,
 		       sizeof(*what->spans[i].pfns));
 }
 
-/* How many pages from @addr on the same entry of the CPU's maps. */
+/* The number of pages, from @addr on, that the same page-table entry maps. */
 static unsigned long lookup_step(unsigned long pfn, unsigned long addr)
 {
 	unsigned long step = 1UL << hmm_pfn_to_map_order(pfn);
@@ -1231,7 +1231,7 @@ static int lookup_fault(struct lookup *lookup, bool again)
 	lookup_leave(lookup);
 	if (ret == 1)
 		return 1;
-	/* What is before the page that cannot be had is there now. */
+	/* All pages before the one that failed are present. */
 	if (ret)
 		lookup->what->done = at;
 unlock:
@@ -1240,9 +1240,9 @@ unlock:
 }
 
 /*
- * The loop. Return 0 with the mirror's lock held, or an errno without. What
- * makes no progress is bounded: a try that got further than all before it, as
- * one after each fault of a page in userfaultfd's hands does, is the first again.
+ * The loop. Return 0 with the mirror's lock held, or an errno without. Tries without
+ * progress are bounded. A try that gets further than all before it starts the count
+ * again: with userfaultfd, each fault does.
  */
 static int lookup_loop(struct lookup *lookup)
 {
@@ -1328,8 +1328,8 @@ static bool mirror_covers(struct mmu_range_mirror *mirror, unsigned long start,
 }
 
 /*
- * Mark what is reported as writable, folio by folio; that of one entry of the
- * CPU's is of one permission.
+ * Mark each folio that is reported as writable once. All pages of one page-table
+ * entry have one permission.
  */
 static void lookup_mark_dirty(struct mmu_range_mirror *mirror,
 			      struct mmu_mirror_span *span)
@@ -1446,17 +1446,17 @@ EXPORT_SYMBOL_GPL(mmu_range_mirror_lookup);
  * mmu_range_mirror_cancel - give the lookups of a mirror up, for good
  * @mirror: an inserted mirror
  *
- * From outside, where whoever looks up cannot be signalled: a worker that waits
- * in a page fault for somebody who may never answer, above all for the task
- * that is about to wait for the worker. Call it first in the device file's
- * release, then stop the workers, then remove the mirror. Lookups and
+ * For lookups by workers, which get no signals. A worker may wait in a page fault
+ * for a task that never answers, and that may be the task that is about to wait for
+ * the worker. Call this first in the device file's release, then stop the workers,
+ * then remove the mirror. Lookups and
  * populations fail with -ECANCELED from here on, those that are under way
  * included, and when it has returned none is in a page fault. One may still
  * return 0: it had found its pages before.
  *
- * What waits in a fault is woken until it is out, so a fault that nothing but
- * its event ends delays the return: a read of swap or of a file; a file system
- * in user space until it answers or is aborted.
+ * This wakes tasks in a page fault until they are out. A fault that only its own
+ * event ends delays the return: a read of swap or of a file, or a file system in
+ * user space that has not answered.
  *
  * Context: process context, sleeps as said. Holds nothing that a fault needs.
  */

@@ -26,7 +26,7 @@
 bool vhost_mem_mirror_on __read_mostly = true;
 EXPORT_SYMBOL_GPL(vhost_mem_mirror_on);
 
-/* Who switches the rings off wants uaccess, and nothing else. */
+/* ring_mirror=0 has guest memory accessed by uaccess as well. */
 static bool mem_on(void)
 {
 	return READ_ONCE(vhost_mem_mirror_on) && READ_ONCE(vhost_ring_mirror_on);

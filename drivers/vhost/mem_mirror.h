@@ -20,9 +20,9 @@
 #define VHOST_MEM_TABLE		4
 
 /*
- * What is longer than this is no small piece, and goes through uaccess: up to here a
- * payload loses no more to uaccess than a header does, and gains what a pair of STAC and
- * CLAC costs. Documentation/admin-guide/mm/vhost_ring_mirror.rst has the figures.
+ * Longer payloads go through uaccess. Up to this size a payload costs as much more than
+ * by uaccess as a header does, and saves a pair of STAC and CLAC.
+ * Documentation/admin-guide/mm/vhost_ring_mirror.rst has the figures.
  */
 #define VHOST_MEM_PAYLOAD_MAX	128
 

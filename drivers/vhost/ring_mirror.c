@@ -64,7 +64,7 @@ struct vhost_ring_log {
  * @node: among all devices
  * @dev: the device, to tell queues of one device by; not dereferenced
  * @id: its number
- * @users: its mirrors, and who closes it, under mirrors_lock
+ * @users: its mirrors, plus one while it is being closed, under mirrors_lock
  * @gone: woken when there are fewer
  * @logs: more than one only while the log is being moved. The mm's queue's
  */
@@ -500,8 +500,8 @@ static bool mirror_possible(struct vhost_dev *dev)
 }
 
 /*
- * Have no access go through the window of a part, nor the part's place be its
- * any more. Before what is wanted changes: then the work may close it.
+ * Stop using the window of a part, and take its shadow pointer back. Call this
+ * before what is wanted changes: from then on the work may close the window.
  */
 static void part_leave(struct vhost_ring_mirror *mirror, int type)
 {

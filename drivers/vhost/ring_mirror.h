@@ -64,13 +64,14 @@ struct vhost_ring_span {
 
 /**
  * enum vhost_ring_why - why an access goes through uaccess
- * @VHOST_RING_OFF: the parameter ring_mirror is off
+ * @VHOST_RING_OFF: the parameter ring_mirror, or for guest memory mem_mirror, is off
  * @VHOST_RING_NOWHERE: the part is not aligned, or in several pieces
  * @VHOST_RING_RESET: its address or translation may have changed, and the queue
  *	has not run since
- * @VHOST_RING_OPENING: the work has not opened the window yet
+ * @VHOST_RING_OPENING: the work has not opened the window, or the process's cache, yet
  * @VHOST_RING_FAILED: it could not
- * @VHOST_RING_UNFILLED: no fill has looked at the page yet
+ * @VHOST_RING_UNFILLED: no fill has looked at the page yet, or the cache has no
+ *	window there
  * @VHOST_RING_INVALIDATED: the page was taken away
  * @VHOST_RING_UNMAPPED: the fill found nothing there that could be mapped
  * @VHOST_RING_OUTSIDE: it is not in the window
@@ -121,8 +122,8 @@ struct vhost_ring_stats {
  * @cpu: the readers' state in the process's domain
  * @size: bytes of each part that accesses find a window for; 0: they do not try
  * @uaddr: where that part is
- * @mirrored: accesses through a window; of descriptors those of chains only,
- *	none of which has a section of its own
+ * @mirrored: accesses through a window; of descriptors only those read in a chain's
+ *	section. &vhost_ring_part has the others
  * @avail_shared: those of the available ring that had no section of their own
  * @used_shared: those of the used ring
  *
@@ -218,7 +219,7 @@ struct vhost_mem_stats {
  * @mm: the process's, to tell it by; the queues of @users hold it
  * @users: the mirrors of its queues, under mirrors_lock
  * @mirrors: these, under mirrors_lock
- * @lock: of @cache and @closed, for who looks at the numbers
+ * @lock: protects @cache and @closed against readers of debugfs
  * @cache: the cache, while queues hold it
  * @holders: these queues
  * @closed: what its closed caches have seen
@@ -230,7 +231,7 @@ struct vhost_mem_process {
 	struct mm_struct *mm;
 	unsigned int users;
 	struct list_head mirrors;
-	spinlock_t lock; /* of who looks at the numbers */
+	spinlock_t lock; /* against readers of debugfs */
 	struct mmu_mirror_cache *cache;
 	unsigned int holders;
 	struct vhost_mem_stats closed;

@@ -21,9 +21,10 @@
 #include <asm/asm.h>
 
 /*
- * What the load at label @from comes with. If it fails, the CPU goes on at @to,
- * with the A register cleared: that has the address, and is what says so. The
- * second section is not linked: for lab/lib/loads.awk, it lists the loads.
+ * The exception-table entry of the load at label @from. If the load fails, the CPU
+ * goes on at @to with the A register cleared. That register had the address, so zero
+ * tells the caller. The second section, which is not linked, lists the loads for
+ * lab/lib/loads.awk.
  */
 #define MMU_MIRROR_LOAD_AT(from, to)					\
 	_ASM_EXTABLE_TYPE(from, to,					\

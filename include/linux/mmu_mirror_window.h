@@ -104,7 +104,7 @@ void mmu_mirror_domain_destroy(struct mmu_mirror_domain *domain);
 void mmu_mirror_domain_drain(struct mmu_mirror_domain *domain);
 void mmu_mirror_domain_dropped(struct mmu_mirror_domain *domain);
 
-/* private: the slow half of mmu_mirror_enter() */
+/* private: the slow half of mmu_mirror_enter_cpu() */
 void mmu_mirror_publish(struct mmu_mirror_domain *domain,
 			struct mmu_mirror_cpu *cpu);
 
@@ -112,8 +112,8 @@ void mmu_mirror_publish(struct mmu_mirror_domain *domain,
  * mmu_mirror_enter_cpu - mmu_mirror_enter() by the domain's per-CPU state
  * @cpus: &mmu_mirror_domain.cpu, kept where the reader looks anyway
  *
- * For who keeps it in a cache line that is needed anyway: what invalidations
- * write in the domain is not touched.
+ * For a reader that keeps @cpus beside its own hot data. It then does not touch the
+ * domain's line, which invalidations write.
  *
  * Context and cost: as mmu_mirror_enter(), less the load of the domain's field.
  */
@@ -192,12 +192,11 @@ static __always_inline void mmu_mirror_exit(struct mmu_mirror_domain *domain)
 /**
  * DOC: background work
  *
- * What is done in the background for an address space may wait for as long as
- * its owner likes: for mmap_lock, and for invalidations to end. So each mm has
- * a queue, and a worker, of its own. One thing at a time is done for an mm:
- * fills, removals, and what a driver queues there, such as opening windows. It
- * holds up nobody else. Its memory is charged to the owner, and fills have a
- * budget of CPU time.
+ * Background work for an mm may wait as long as the mm's owner likes, for
+ * mmap_lock and for invalidations to end. So each mm has a queue and a worker of
+ * its own, which do one thing at a time: a fill, a removal, or what a driver
+ * queues, such as opening windows. It holds up nobody else. Its memory is charged
+ * to the owner, and fills have a budget of CPU time.
  */
 
 /**

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Sourced by lab/guests/machine.sh for `make soak`: instead of two modes side by
+# Sourced by lab/guests/machine.sh for `make check-soak`: instead of two modes side by
 # side, mirrored rings only, for a long time and disturbed in more ways. Beside
 # testpmd a client that flips its own rings comes and goes, windows of the test
 # device are juggled, and a canary takes the pages that are freed. What

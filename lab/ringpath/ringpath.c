@@ -5,7 +5,7 @@
  * another CPU fills the queues, then the worker empties them, and the time is the
  * worker's.
  *
- *	ringpath ROUNDS		rows of JSON, of so many rounds in which the variants
+ *	ringpath ROUNDS		rows for lab/bench.sh, of so many rounds in which the variants
  *				take turns
  *	ringpath pieces ROUNDS	the same of small pieces of guest memory (pieces.c)
  *	ringpath check		KTAP: does each variant move every packet, by as many

@@ -128,7 +128,7 @@ series() {
 	log=$("$LAB/series.sh" "$1" 2>&1) || echo "$log"
 }
 
-# Built anew, since what is not compiled does not warn: without the injection
+# Built again, since what is not compiled does not warn: without the injection
 # points, which the other tiers build in.
 build_modules() {
 	"$LAB/vm/fetch.sh" stock >/dev/null

@@ -82,7 +82,7 @@ else
 	cat "$machine" "$flavour" \
 		${boot:+"$boot.config" "$boot-$KARCH.config"}
 fi >"$out/fragment"
-# Configured anew only if the fragments or the tree's Kconfig files say so:
+# Configured again only if the fragments or the tree's Kconfig files say so:
 # otherwise nothing would be left for make to skip.
 find "$tree/mm/Kconfig" "$tree/lib/Kconfig.debug" "$tree/drivers/vhost/Kconfig" \
 	"$tree/samples/Kconfig" "$out/fragment" -exec cksum {} + >"$out/fragment.sum"

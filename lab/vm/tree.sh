@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/vm/tree.sh 6.12|7.3
+# lab/vm/tree.sh SERIES
 #
 # Make or refresh the overlay tree of one base, and print its path: the source,
 # our files laid over it, and patches/<base>/*.patch applied, with no fuzz.
@@ -11,7 +11,7 @@
 # shellcheck source=lab/lib/env.sh
 . "$(dirname "$0")/../lib/env.sh"
 
-base=${1:?usage: lab/vm/tree.sh 6.12|7.3}
+base=${1:?usage: lab/vm/tree.sh SERIES}
 if [ -n "${KTREE:-}" ]; then
 	echo "$KTREE"
 	exit

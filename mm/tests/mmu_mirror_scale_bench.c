@@ -4,7 +4,7 @@
  * list of plain notifiers, in address spaces of their own, in turn. And what
  * extents and a gather save where there are many small mappings.
  *
- * Rows of JSON go to the console.
+ * Rows for lab/bench.sh go to the console.
  */
 #include <kunit/test.h>
 #include <linux/atomic.h>

@@ -6,7 +6,7 @@
  * that makes it slow, STAC, CLAC and speculation barriers: a plain load or store;
  * and once with the barrier of each load, which 6.12 has.
  *
- *	packets				times them: rows of JSON
+ *	packets				times them: rows for lab/bench.sh
  *	packets lines QUEUES MODE	one round of what valgrind's lackey is to
  *					trace, between two stores to the address
  *					that is printed first

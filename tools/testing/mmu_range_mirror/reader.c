@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What one guarded access costs: every guard in turn, for as many rounds as
- * asked for (200), on one CPU. Writes rows of JSON.
+ * asked for (200), on one CPU. Writes rows for lab/bench.sh.
  *
  * The time of an access includes the access itself; what a guard adds is the
  * difference to the unguarded one of the same round.
