@@ -14,8 +14,8 @@ extern double tsc_ns;
 unsigned long long clock_now(void);
 int by_value(const void *a, const void *b);
 /* A row of the bench, of @n values. */
-void row(const char *name, const char *series, int x,
-	 const char *unit, double *values, int n, bool drawn, const char *note);
+void print_row(const char *name, const char *series, int x,
+	       const char *unit, double *values, int n, bool drawn, const char *note);
 /* Count STACs from now on, until it is called with false, which returns how many. */
 long count_stacs(bool on);
 void harden(const struct ringpath *path, void *buf);

@@ -189,15 +189,15 @@ static void report(const char *what, const struct place *place, int size,
 		 median(ns[MAPPED], rounds), median(ns[UACCESS], rounds),
 		 mapped ? "1 pair less, which is free" : "beyond vhost's limit");
 	snprintf(name, sizeof(name), "%s mapped to uaccess", what);
-	row(name, series, size, "ratio", ratio, rounds, false, note);
+	print_row(name, series, size, "ratio", ratio, rounds, false, note);
 	snprintf(name, sizeof(name), "%s mapped less uaccess", what);
-	row(name, series, size, "ns by bytes, STAC and CLAC free", less,
-	    rounds, true, "a pair that costs as much makes up for it");
+	print_row(name, series, size, "ns by bytes, STAC and CLAC free", less,
+		  rounds, true, "a pair that costs as much makes up for it");
 	if (size != PAGE)
 		return;
 	snprintf(name, sizeof(name), "%s all of a page mapped", what);
-	row(name, series, size, "ns", ns[MAPPED], rounds, false,
-	    "as long as an invalidation may have to wait for a copy");
+	print_row(name, series, size, "ns", ns[MAPPED], rounds, false,
+		  "as long as an invalidation may have to wait for a copy");
 }
 
 /* Sizes take turns as well: one is compared to the other. */

@@ -489,8 +489,8 @@ static int pairs(struct variant *v, const struct load *load, int runs)
 	return count_stacs(false);
 }
 
-void row(const char *name, const char *series, int x,
-	 const char *unit, double *values, int n, bool drawn, const char *note)
+void print_row(const char *name, const char *series, int x,
+	       const char *unit, double *values, int n, bool drawn, const char *note)
 {
 	double *sorted = malloc(n * sizeof(*sorted));
 
@@ -538,20 +538,20 @@ static void compare(struct variant *v, struct variant *to,
 	snprintf(note, sizeof(note), "STAC and CLAC free; %.2f pairs more a packet",
 		 (double)(pairs(to, load, 16) - pairs(v, load, 16)) / 16 /
 		 load->packets);
-	row(name, load->name, nr_queues, "ratio", ratio, rounds, false, note);
+	print_row(name, load->name, nr_queues, "ratio", ratio, rounds, false, note);
 	if (strcmp(to->path->name, "plain")) {
 		snprintf(name, sizeof(name), "%s: %s less windows",
 			 v->path->kernel, to->path->name);
-		row(name, load->name, nr_queues, "ns saved", less,
-		    rounds, false, note);
+		print_row(name, load->name, nr_queues, "ns saved", less,
+			  rounds, false, note);
 		return;
 	}
 	for (int i = 0; i < rounds; i++)
 		less[i] = -less[i];
 	snprintf(name, sizeof(name), "%s: windows less plain",
 		 v->path->kernel);
-	row(name, load->name, nr_queues, "ns of guard", less, rounds, false,
-	    "sections, lookups, counts");
+	print_row(name, load->name, nr_queues, "ns of guard", less, rounds, false,
+		  "sections, lookups, counts");
 }
 
 static void measure(const struct load *load, int nr_queues, int rounds)
@@ -574,8 +574,8 @@ static void measure(const struct load *load, int nr_queues, int rounds)
 
 		snprintf(name, sizeof(name), "%s: %s", v->path->kernel,
 			 v->path->name);
-		row(name, load->name, nr_queues, unit, v->ns, rounds,
-		    !load->indirect, "STAC and CLAC free");
+		print_row(name, load->name, nr_queues, unit, v->ns, rounds,
+			  !load->indirect, "STAC and CLAC free");
 	}
 	for (int i = 0; i < nr_variants; i++)
 		for (int j = 0; j < nr_variants; j++)

@@ -29,7 +29,7 @@ ktap && /^ *(KTAP version|1\.\.|(not )?ok |# )/ { print }' "$out/console"
 begin kunit 2
 result_of "UML ended by itself" [ "$status" = 0 ]
 [ "$status" = 0 ] || tail -n 20 "$out/kunit.err" >&2
-result_of "the kernel did not complain" \
-	eval '"$LAB/lib/splat.awk" "$out/console" >"$out/splats"'
+"$LAB/lib/splat.awk" "$out/console" >"$out/splats" || true
+result_of "the kernel did not complain" [ ! -s "$out/splats" ]
 head -n 40 "$out/splats" >&2
 [ -z "$failed" ]

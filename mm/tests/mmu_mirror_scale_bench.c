@@ -46,8 +46,8 @@ static unsigned int shuffled(unsigned int i, unsigned int n)
 }
 
 /* A row of the bench; the figures are given in thousandths. */
-static void row(const char *name, const char *of, unsigned int x, const char *unit,
-		u64 median, u64 lo, u64 hi)
+static void print_row(const char *name, const char *of, unsigned int x, const char *unit,
+		      u64 median, u64 lo, u64 hi)
 {
 	char size[24] = "";
 
@@ -316,8 +316,8 @@ static void report_misses(const char *name, const struct subject *to,
 
 	for (r = 0; r < rounds; r++)
 		ratio[r] = OURS->ns[MISS][r] * 1000 / to->ns[MISS][r];
-	row(name, NULL, n, "ratio", quantile(ratio, rounds, 50),
-	    quantile(ratio, rounds, 25), quantile(ratio, rounds, 75));
+	print_row(name, NULL, n, "ratio", quantile(ratio, rounds, 50),
+		  quantile(ratio, rounds, 25), quantile(ratio, rounds, 75));
 }
 
 static void report_size(unsigned int n, unsigned int rounds)
@@ -332,10 +332,10 @@ static void report_size(unsigned int n, unsigned int rounds)
 		for (i = 0; i < NR_SUBJECTS; i++) {
 			u64 *ns = subjects[i].ns[what];
 
-			row(what_names[what], subjects[i].name,
-			    n, "ns", quantile(ns, rounds, 50),
-			    quantile(ns, rounds, 25),
-			    quantile(ns, rounds, 75));
+			print_row(what_names[what], subjects[i].name,
+				  n, "ns", quantile(ns, rounds, 50),
+				  quantile(ns, rounds, 25),
+				  quantile(ns, rounds, 75));
 		}
 }
 
@@ -349,9 +349,9 @@ static int scale_prepare(void)
 		subjects[i].mm = new_mm();
 		if (!subjects[i].entries || !subjects[i].mm)
 			return -ENOMEM;
-		row("memory of a range", subjects[i].name, 0, "bytes",
-		    subjects[i].size * 1000, subjects[i].size * 1000,
-		    subjects[i].size * 1000);
+		print_row("memory of a range", subjects[i].name, 0, "bytes",
+			  subjects[i].size * 1000, subjects[i].size * 1000,
+			  subjects[i].size * 1000);
 	}
 	return 0;
 }
@@ -468,7 +468,7 @@ static void flush_small(struct small_maps *maps)
 static void report_count(const char *name, u64 value, const char *unit)
 {
 	value *= 1000;
-	row(name, NULL, 0, unit, value, value, value);
+	print_row(name, NULL, 0, unit, value, value, value);
 }
 
 static void small_maps(struct kunit *test)

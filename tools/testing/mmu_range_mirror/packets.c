@@ -284,7 +284,7 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void row(const char *name, int nr_queues, const char *unit, double *values)
+static void print_row(const char *name, int nr_queues, const char *unit, double *values)
 {
 	qsort(values, NR_TIMES, sizeof(*values), by_value);
 	printf("row\tname=%s\tx=%d\tunit=%s\t", name, nr_queues, unit);
@@ -313,9 +313,9 @@ static void time_them(int nr_queues)
 			ratio[i][time] = ns[i][time] / ns[MIRRORED][time];
 	}
 	for (int mode = 0; mode < NR_MODES; mode++)
-		row(names[mode], nr_queues, "ns a packet, by queues", ns[mode]);
-	row("plain to mirrored", nr_queues, "ratio", ratio[PLAIN]);
-	row("with LFENCE to mirrored", nr_queues, "ratio", ratio[LFENCE]);
+		print_row(names[mode], nr_queues, "ns a packet, by queues", ns[mode]);
+	print_row("plain to mirrored", nr_queues, "ratio", ratio[PLAIN]);
+	print_row("with LFENCE to mirrored", nr_queues, "ratio", ratio[LFENCE]);
 }
 
 int main(int argc, char **argv)

@@ -152,8 +152,8 @@ static void *zalloc(size_t size)
 }
 
 /* The median of all rounds, and where the middle four fifths of them lie. */
-static void row(const char *name, const char *unit, const double *value,
-		const char *note)
+static void print_row(const char *name, const char *unit, const double *value,
+		      const char *note)
 {
 	double *sorted = zalloc(sizeof(*sorted));
 
@@ -183,7 +183,7 @@ static void ratio(enum guard peer, const char *note)
 	}
 	snprintf(name, sizeof(name), "section / %s, added",
 		 guards[peer].name);
-	row(name, "ratio", value, note);
+	print_row(name, "ratio", value, note);
 	free(value);
 }
 
@@ -197,7 +197,7 @@ static void cache_ratio(enum guard guard)
 	for (round = 0; round < nr_rounds; round++)
 		value[round] = cost[guard][round] / cost[GUARD_SECTION][round];
 	snprintf(name, sizeof(name), "%s / in a window", guards[guard].name);
-	row(name, "ratio", value, "the whole access");
+	print_row(name, "ratio", value, "the whole access");
 	free(value);
 }
 
@@ -235,7 +235,7 @@ int main(int argc, char **argv)
 	pthread_join(thread, NULL);
 
 	for (i = 0; i < NR_GUARDS; i++)
-		row(guards[i].name, "ns", cost[i], guards[i].note);
+		print_row(guards[i].name, "ns", cost[i], guards[i].note);
 	/* The kernel calls these three, but for its preempt_disable() inside. */
 	ratio(GUARD_NESTING_CALL, "called, as in the kernel");
 	ratio(GUARD_PTHREAD_SPINLOCK, "called, as in the kernel");
