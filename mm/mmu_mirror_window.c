@@ -18,6 +18,7 @@
 #include <linux/ktime.h>
 #include <linux/memcontrol.h>
 #include <linux/memremap.h>
+#include <linux/mmu_mirror_load.h>
 #include <linux/mmu_mirror_window.h>
 #include <linux/mmu_range_mirror_inject.h>
 #include <linux/module.h>
@@ -1382,7 +1383,7 @@ static void window_user_end(struct window_user *user)
 size_t mmu_mirror_copy(void *p, void *buf, size_t n, bool write)
 {
 	if (!write)
-		return n - copy_mc_to_kernel(buf, p, n);
+		return mmu_mirror_load_bytes(buf, p, n);
 	/* The process may be writing there at the same time. */
 	data_race(memcpy(p, buf, n));
 	return n;

@@ -7,13 +7,17 @@
  * nothing but a test of a register while there is no error. Other architectures
  * have no such loads; there these are plain ones.
  *
- * Copies that are longer than what is here: copy_mc_to_kernel().
+ * copy_mc_to_kernel() is no such load on every CPU: where it knows neither that the
+ * CPU is fragile nor that "rep movsb" is fast, it is a plain memcpy().
  */
 #ifndef _LINUX_MMU_MIRROR_LOAD_H
 #define _LINUX_MMU_MIRROR_LOAD_H
 
 #include <linux/compiler.h>
 #include <linux/instrumented.h>
+#include <linux/minmax.h>
+#include <linux/mm.h>
+#include <linux/string.h>
 #include <linux/types.h>
 
 #ifdef CONFIG_X86_MCE
@@ -90,6 +94,84 @@ static __always_inline bool mmu_mirror_load_pair(const unsigned long *p,
 	return ok;
 }
 
+/* private: one word, at any address */
+static __always_inline bool mmu_mirror_load_word(const void *p,
+						 unsigned long *val)
+{
+	const void *ok = p;
+	unsigned long got;
+
+	instrument_atomic_read(p, sizeof(got));
+	asm volatile("1:	mov %[from], %[to]\n"
+		     "2:\n"
+		     MMU_MIRROR_LOAD_AT(1b, 2b)
+		     : "+a" (ok), [to] "=r" (got)
+		     : [from] "m" (*(const unsigned long *)p));
+	*val = got;
+	return ok;
+}
+
+/* private: @n bytes, less than two words */
+static __always_inline size_t mmu_mirror_load_few(void *buf, const void *p,
+						  size_t n)
+{
+	size_t size = min(n, sizeof(long)), done = 0, skip = 0;
+	unsigned long word;
+
+	/* All of the page is mapped: a word that would end beyond it begins earlier. */
+	if (offset_in_page(p) + sizeof(word) > PAGE_SIZE)
+		skip = offset_in_page(p) + sizeof(word) - PAGE_SIZE;
+	if (size == sizeof(word))
+		skip = 0;
+	while (done < n) {
+		/* The last word overlaps the one before. */
+		size_t at = min(done, n - size);
+
+		if (!mmu_mirror_load_word(p + at - skip, &word))
+			break;
+		if (size == sizeof(word))
+			memcpy(buf + at, &word, sizeof(word));
+		else
+			memcpy(buf, (void *)&word + skip, n);
+		done = at + size;
+	}
+	return done;
+}
+
+/**
+ * mmu_mirror_load_bytes - copy what a window's pointer leads to
+ * @buf: where to
+ * @p: from mmu_mirror_window_ptr(); any alignment
+ * @n: bytes, all in the page
+ *
+ * In no order, and some bytes perhaps twice, of which @buf gets one. What the process
+ * writes meanwhile may be there in part.
+ *
+ * Context: as the access to the window.
+ * Cost: as memcpy(), and on x86 a test for two words.
+ * Return: bytes copied; fewer than @n at a memory error. Call
+ * mmu_mirror_window_forget() when outside the section.
+ */
+static __always_inline size_t mmu_mirror_load_bytes(void *buf, const void *p,
+						    size_t n)
+{
+	unsigned long pair[2];
+	size_t done = 0;
+
+	if (n < sizeof(pair))
+		return mmu_mirror_load_few(buf, p, n);
+	while (done < n) {
+		/* The last pair overlaps the one before. */
+		size_t at = min(done, n - sizeof(pair));
+
+		if (!mmu_mirror_load_pair(p + at, pair))
+			return done;
+		memcpy(buf + at, pair, sizeof(pair));
+		done = at + sizeof(pair);
+	}
+	return done;
+}
+
 #else /* !CONFIG_X86_MCE */
 
 static __always_inline bool mmu_mirror_load16(const u16 *p, u16 *val)
@@ -104,6 +186,14 @@ static __always_inline bool mmu_mirror_load_pair(const unsigned long *p,
 	val[0] = READ_ONCE(p[0]);
 	val[1] = READ_ONCE(p[1]);
 	return true;
+}
+
+static __always_inline size_t mmu_mirror_load_bytes(void *buf, const void *p,
+						    size_t n)
+{
+	/* The process may be writing there at the same time. */
+	data_race(memcpy(buf, p, n));
+	return n;
 }
 
 #endif /* CONFIG_X86_MCE */

@@ -101,8 +101,9 @@ int main(int argc, char **argv)
 	} while (!ret && had < errors && now_ms() < end);
 	printf("# errors: %ld\n", had);
 	printf("# packets: %s after %ld turns\n", ret ? "wrong" : "right", turns);
-	printf("# poisoned: desc %ld, avail %ld, used %ld\n", nr_poisoned(DESC),
-	       nr_poisoned(AVAIL), nr_poisoned(USED));
+	printf("# poisoned: desc %ld, avail %ld, used %ld, header %ld, payload %ld\n",
+	       nr_poisoned(DESC), nr_poisoned(AVAIL), nr_poisoned(USED),
+	       nr_poisoned(HEADER), nr_poisoned(PAYLOAD));
 	if (!ret)
 		printf("# windows: %s\n", warm_up(c) ? "not whole" : "whole");
 	for (int i = 0; i < NR_CLIENTS; i++)

@@ -7,8 +7,10 @@
 modprobe vhost_net || exit 1
 modprobe tun || exit 1
 read -r errors seconds </etc/errors
-for section in /sys/module/vhost/sections/.text*; do
-	echo "# section ${section##*/} $(cat "$section")"
+for module in vhost mmu_mirror_window; do
+	for section in /sys/module/"$module"/sections/.text*; do
+		echo "# section $module ${section##*/} $(cat "$section")"
+	done
 done
 if [ "$errors" = none ]; then
 	echo c >/proc/sysrq-trigger

@@ -3,8 +3,8 @@
 #
 # lab/tiers/memory-error.sh
 #
-# A memory error in each load that vhost makes through a window, on the stock
-# kernel: the machine goes on, the access falls back, the page leaves the window
+# A memory error in each load that vhost makes through a window or a cache, on the
+# stock kernel: the machine goes on, the access falls back, the page leaves the window
 # and comes back. And the same where one load has no entry in the exception table:
 # the kernel panics. QEMU serves gdb, which stops a CPU in front of the load, and its
 # monitor injects the machine check; both take TCG. KTAP.
@@ -33,9 +33,10 @@ need gdb gcc libc6-dev binutils
 modules=$("$LAB/vm/modules.sh" plain)
 tree=$("$LAB/vm/tree.sh" 6.12)
 
-# loads MODULE: where they are, by its exception table.
+# loads MODULE.KO: where they are, by its exception table, after the module's name.
 loads() {
-	objdump -r -s -j __ex_table "$1" | "$LAB/lib/loads.awk" | sort
+	objdump -r -s -j __ex_table "$1" | "$LAB/lib/loads.awk" | sort |
+		sed "s/^/$(basename "$1" .ko) /"
 }
 
 # unsafe MODULE: make its entries for machine checks ordinary ones, by their first
@@ -82,23 +83,27 @@ breakpoints() {
 	echo "set architecture i386:x86-64"
 	echo "target remote $1/gdb"
 	echo "set \$loads = $nr_loads"
-	while IFS='+ ' read -r section offset _; do
-		base=$(sed -n "s/^# section $section //p" "$1/results")
+	while IFS='+ ' read -r module section offset _; do
+		base=$(sed -n "s/^# section $module $section //p" "$1/results")
 		echo "thbreak *($base + $offset)"
 	done <"$out/loads"
 }
 
-# boot NAME ERRORS [MODULE]: with MODULE in place of vhost.ko.
+# boot NAME ERRORS [MODULE...]: with these in place of those of their names.
 boot() {
 	dir=$out/$1
 	rm -rf "$dir"
 	mkdir -p "$dir/root"
 	"$LAB/vm/root.sh" -r "$dir/root" -k plain -m vhost_net -m tun
-	[ -z "${3:-}" ] || find "$dir/root/lib/" -name vhost.ko \
-		-exec cp "$3" {} \;
+	errors=$2
+	shift 2
+	for module in "$@"; do
+		find "$dir/root/lib/" -name "$(basename "$module")" \
+			-exec cp "$module" {} \;
+	done
 	cp "$out/traffic" "$dir/root/traffic"
 	cp "$MERR/vm.sh" "$dir/root/test.sh"
-	echo "$2 $SECONDS_EACH" >"$dir/root/etc/errors"
+	echo "$errors $SECONDS_EACH" >"$dir/root/etc/errors"
 	: >"$dir/up"
 	: >"$dir/gdb.out"
 	inject "$dir" &
@@ -120,36 +125,44 @@ said() {
 panicked_at_the_load() {
 	at=$(sed -n 's/^load 1 at \(0x[0-9a-f]*\) .*/\1/p' "$dir/gdb.out")
 	[ -n "$at" ] && "$MERR/panic.awk" "$dir/console" |
-		grep -q "^memory error at $at in vhost_"
+		grep -Eq "^memory error at $at in (vhost|mmu_mirror)_"
 }
 
 panicked_otherwise() {
 	[ "$("$MERR/panic.awk" "$dir/console")" = "sysrq triggered crash" ]
 }
 
-loads "$modules/drivers/vhost/vhost.ko" >"$out/loads"
+{
+	loads "$modules/drivers/vhost/vhost.ko"
+	loads "$modules/mm/mmu_mirror_window.ko"
+} >"$out/loads"
 build >"$out/build.log" 2>&1 || {
 	tail -n 5 "$out/build.log" >&2
 	die "no traffic; see $out/build.log"
 }
 nr_loads=$(wc -l <"$out/loads")
-cp "$modules/drivers/vhost/vhost.ko" "$out/unsafe.ko"
-unsafe "$out/unsafe.ko"
+mkdir -p "$out/unsafe"
+for module in drivers/vhost/vhost.ko mm/mmu_mirror_window.ko; do
+	cp "$modules/$module" "$out/unsafe/"
+	unsafe "$out/unsafe/${module##*/}"
+done
 
 begin memory-error
 result_of "vhost has loads that survive one" [ "$nr_loads" -gt 0 ]
-result_of "the control has none" [ -z "$(loads "$out/unsafe.ko")" ]
+result_of "the control has none" [ -z "$(
+	loads "$out/unsafe/vhost.ko"
+	loads "$out/unsafe/mmu_mirror_window.ko")" ]
 
 boot recovered "$nr_loads"
 about "memory-error: $nr_loads loads"
 result "$status" "the machine goes on, and the kernel does not complain"
 result_of "each of them met one" said "^# errors: $nr_loads$"
 result_of "packets are right" said "^# packets: right"
-result_of "accesses of each ring part fell back for it" \
-	said "^# poisoned: desc [1-9][0-9]*, avail [1-9][0-9]*, used [1-9]"
+result_of "accesses of each kind fell back for it" \
+	said "^# poisoned: desc [1-9][0-9]*, avail [1-9][0-9]*, used [1-9][0-9]*, header [1-9][0-9]*, payload [1-9]"
 result_of "the windows are whole again" said "^# windows: whole"
 
-boot control "$nr_loads" "$out/unsafe.ko"
+boot control "$nr_loads" "$out"/unsafe/*.ko
 about "memory-error: without entries"
 result_of "the kernel panics, for that" panicked_at_the_load
 

@@ -13,6 +13,10 @@
 #define CHUNK		MMU_MIRROR_CACHE_CHUNK
 /* One set of four windows for reading, and one for writing. */
 #define CHUNKS		8
+/* Bytes that are copied in every way that there is. */
+#define PIECE		40
+/* More than are dropped together on any kernel. */
+#define MANY_CHUNKS	32
 /* How long a reader stays inside to see whether it is waited for. */
 #define HOLD_NS		(100 * NSEC_PER_MSEC)
 /* Since a set was aged: long enough for its windows to be old ... */
@@ -211,6 +215,38 @@ static void cache_copies_across(struct kunit *test)
 	/* As far as there is anything. */
 	KUNIT_EXPECT_EQ(test, 60,
 			mmu_mirror_cache_read(t.cache, buf, edge + PAGE_SIZE - 60, 64));
+	teardown(test, &t);
+}
+
+/* What is copied is all of it, and nothing else, in any length and at any address. */
+static void cache_copies_each_byte(struct kunit *test)
+{
+	u8 want[PIECE + 16], got[PIECE + 16];
+	struct cache_test t;
+	size_t n, at;
+
+	setup(test, &t, 1);
+	for (at = 0; at < sizeof(want); at++)
+		want[at] = 17 * at + 1;
+	KUNIT_ASSERT_EQ(test, 0, copy_to_user((void __user *)t.addr, want,
+					      sizeof(want)));
+	KUNIT_ASSERT_EQ(test, 0,
+			copy_to_user((void __user *)(t.addr + PAGE_SIZE - PIECE),
+				     want, PIECE));
+	KUNIT_ASSERT_NE(test, 0, look_again(&t, t.addr, false));
+	for (n = 1; n <= PIECE; n++) {
+		for (at = 0; at < 16; at++) {
+			memset(got, 0xee, sizeof(got));
+			KUNIT_ASSERT_EQ(test, n, mmu_mirror_cache_read(t.cache, got,
+								       t.addr + at, n));
+			KUNIT_ASSERT_MEMEQ(test, got, want + at, n);
+			KUNIT_ASSERT_EQ(test, 0xee, got[n]);
+		}
+		/* The page's last bytes. */
+		KUNIT_ASSERT_EQ(test, n, mmu_mirror_cache_read(t.cache, got,
+							       t.addr + PAGE_SIZE - n, n));
+		KUNIT_ASSERT_MEMEQ(test, got, want + PIECE - n, n);
+	}
 	teardown(test, &t);
 }
 
@@ -615,3 +651,4 @@ kunit_test_suite(cache_suite);
 
 MODULE_DESCRIPTION("KUnit tests of caches of pointers to user memory");
 MODULE_LICENSE("GPL");
+	KUNIT_CASE(cache_copies_each_byte),
