@@ -23,8 +23,10 @@
 #define CACHE_MAX_CHUNKS	32768U
 /* Between openings, while there is room ... */
 #define CACHE_REST_ROOM		max(1UL, HZ / 500UL)
-/* ... and when there is none, or one has failed. */
+/* ... when there is none, ... */
 #define CACHE_REST_FULL		max(1UL, HZ / 50UL)
+/* ... and where none could be had: there is no memory, or the owner is exiting. */
+#define CACHE_REST_FAILED	((unsigned long)HZ)
 /* A window that nobody looks up for as long may have to make way ... */
 #define CACHE_AGE		max(1UL, HZ / 10UL)
 /* ... for a chunk that was refused, which is remembered for as long. */
@@ -175,7 +177,7 @@ static void cache_open_window(struct mmu_mirror_cache *cache,
 						   MMU_MIRROR_CACHE_CHUNK),
 					MMU_MIRROR_CACHE_CHUNK, write);
 	if (IS_ERR(window)) {
-		cache_rest(cache, CACHE_REST_FULL);
+		cache_rest(cache, CACHE_REST_FAILED);
 		return;
 	}
 	/* It is listed as the driver's: it is in the list already. */
@@ -224,7 +226,7 @@ void *mmu_mirror_cache_miss(struct mmu_mirror_cache *cache,
 	unsigned long left = READ_ONCE(cache->rest) - jiffies;
 
 	/* Beyond the limit it is a rest of long ago. */
-	if (left && left <= CACHE_REST_FULL)
+	if (left && left <= CACHE_REST_FAILED)
 		return NULL;
 	WRITE_ONCE(cache->missed, (uaddr & ~1UL) | write);
 	if (!work_pending(&cache->open))
@@ -465,7 +467,7 @@ struct mmu_mirror_cache *mmu_mirror_cache_open(struct mm_struct *mm,
 							MMU_MIRROR_CACHE_WAYS)));
 	mmu_mirror_charge_begin(&charge, mm);
 	cache = kzalloc(struct_size(cache, set, sets),
-			GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+			MMU_MIRROR_GFP);
 	mmu_mirror_charge_end(&charge);
 	if (!cache)
 		return ERR_PTR(-ENOMEM);

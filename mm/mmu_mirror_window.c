@@ -141,7 +141,7 @@ static struct mmu_mirror_queue *queue_alloc(struct mm_struct *mm)
 	struct mmu_mirror_charge charge;
 
 	mmu_mirror_charge_begin(&charge, mm);
-	queue = kzalloc(sizeof(*queue), GFP_KERNEL_ACCOUNT);
+	queue = kzalloc(sizeof(*queue), MMU_MIRROR_GFP);
 	mmu_mirror_charge_end(&charge);
 	if (!queue)
 		return NULL;
@@ -323,14 +323,14 @@ struct mmu_mirror_domain *mmu_mirror_domain_alloc(void)
 	struct mmu_mirror_domain *domain;
 	int cpu;
 
-	domain = kzalloc(sizeof(*domain), GFP_KERNEL_ACCOUNT);
+	domain = kzalloc(sizeof(*domain), MMU_MIRROR_GFP);
 	if (!domain)
 		return NULL;
 	domain->cpu = alloc_percpu_gfp(struct mmu_mirror_cpu,
-				       GFP_KERNEL_ACCOUNT);
+				       MMU_MIRROR_GFP);
 	if (!domain->cpu)
 		goto free_domain;
-	if (!zalloc_cpumask_var(&domain->mask, GFP_KERNEL_ACCOUNT))
+	if (!zalloc_cpumask_var(&domain->mask, MMU_MIRROR_GFP))
 		goto free_cpu;
 	refcount_set(&domain->users, 1);
 #if !MMU_RANGE_MIRROR_TWO_PASS
@@ -961,7 +961,7 @@ static bool window_have_room(struct mmu_mirror_window *window,
 	if (READ_ONCE(*chunk))
 		return true;
 	mmu_mirror_charge_begin(&charge, window->mirror.notifier.mm);
-	new = kzalloc(sizeof(*new), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	new = kzalloc(sizeof(*new), MMU_MIRROR_GFP);
 	mmu_mirror_charge_end(&charge);
 	if (!new)
 		return false;
@@ -1679,7 +1679,7 @@ static struct mmu_mirror_window *window_alloc(struct mm_struct *mm,
 	else
 		size = struct_size(window, kaddr, npages);
 	mmu_mirror_charge_begin(&charge, mm);
-	window = kzalloc(size, GFP_KERNEL_ACCOUNT);
+	window = kzalloc(size, MMU_MIRROR_GFP);
 	mmu_mirror_charge_end(&charge);
 	if (window)
 		window->npages = npages;

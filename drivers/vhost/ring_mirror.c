@@ -251,7 +251,7 @@ static struct mmu_mirror_window *log_open(struct vhost_ring_mirror *mirror,
 		log->users++;
 		return log->window;
 	}
-	log = kzalloc(sizeof(*log), GFP_KERNEL_ACCOUNT);
+	log = kzalloc(sizeof(*log), MMU_MIRROR_GFP);
 	if (!log)
 		return ERR_PTR(-ENOMEM);
 	window = window_open(mirror, span, true);
@@ -450,9 +450,9 @@ static struct vhost_ring_mirror *mirror_alloc(struct vhost_virtqueue *vq)
 
 	/* The worker may be a kernel thread, which is charged nothing. */
 	mmu_mirror_charge_begin(&charge, dev->mm);
-	mirror = kzalloc(sizeof(*mirror), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	device = kzalloc(sizeof(*device), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	process = kzalloc(sizeof(*process), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	mirror = kzalloc(sizeof(*mirror), MMU_MIRROR_GFP);
+	device = kzalloc(sizeof(*device), MMU_MIRROR_GFP);
+	process = kzalloc(sizeof(*process), MMU_MIRROR_GFP);
 	mmu_mirror_charge_end(&charge);
 	if (!mirror || !device || !process)
 		goto free;

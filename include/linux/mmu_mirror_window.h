@@ -99,6 +99,12 @@ struct mmu_mirror_domain {
 #endif
 };
 
+/*
+ * private: how windows and caches allocate. There is another way to the memory:
+ * nobody is to be killed for want of this one, or to reclaim for long.
+ */
+#define MMU_MIRROR_GFP	(GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN)
+
 struct mmu_mirror_domain *mmu_mirror_domain_alloc(void);
 void mmu_mirror_domain_destroy(struct mmu_mirror_domain *domain);
 void mmu_mirror_domain_drain(struct mmu_mirror_domain *domain);

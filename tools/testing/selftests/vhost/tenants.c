@@ -540,6 +540,78 @@ TEST_F_TIMEOUT(tenant, memory_is_charged, TIMEOUT)
 	crowd_close(crowd);
 }
 
+/* Chunks whose windows are more than a full cgroup has memory for. */
+#define NR_CHUNKS 120
+#define SLACK (256L << 10)
+
+static int send_tables(struct client *c, int nr_chunks)
+{
+	for (int i = 0; i < nr_chunks; i++) {
+		client_put_table(c, 2, c->extra + i * CHUNK);
+		if (queue_publish(&c->queue[TX]) || client_sent(c, 1))
+			return -1;
+	}
+	return 0;
+}
+
+static void poor(int ready, int go)
+{
+	struct client_config config = {
+		.features = 1ULL << VIRTIO_RING_F_INDIRECT_DESC,
+		.extra = NR_CHUNKS * CHUNK,
+	};
+	static struct client c;
+	char byte = 0;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (client_open(&c, &config))
+		_exit(1);
+	for (int i = 0; i < NR_CHUNKS; i++)
+		memset(c.extra + i * CHUNK, 0, PAGE);
+	if (client_warm_up(&c) || send_tables(&c, 1))
+		_exit(2);
+	if (write(ready, &byte, 1) != 1 || read(go, &byte, 1) != 1)
+		_exit(3);
+	/* Openings are apart, and what has failed rests for a second. */
+	for (int i = 0; i < 20; i++) {
+		if (send_tables(&c, NR_CHUNKS))
+			_exit(4);
+		usleep(100000);
+	}
+	_exit(0);
+}
+
+/* Without memory for windows there is uaccess, and nobody is killed for them. */
+TEST_F_TIMEOUT(tenant, nobody_is_killed_for_windows, TIMEOUT)
+{
+	int ready[2], go[2], status = -1;
+	const char *why = cgroup_make();
+	char text[32], byte = 0;
+	pid_t pid;
+
+	if (why)
+		SKIP(return, "%s", why);
+	ASSERT_EQ(0, pipe(ready));
+	ASSERT_EQ(0, pipe(go));
+	put_text(CGROUP "/memory.swap.max", "0");
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (put_text(CGROUP "/cgroup.procs", "0"))
+			_exit(5);
+		poor(ready[1], go[0]);
+	}
+	ASSERT_EQ(1, read(ready[0], &byte, 1));
+	snprintf(text, sizeof(text), "%ld", field(CGROUP "/memory.current", "") + SLACK);
+	ASSERT_EQ(0, put_text(CGROUP "/memory.max", text));
+	ASSERT_EQ(1, write(go[1], &byte, 1));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_LT(0, field(CGROUP "/memory.events", "max "));
+	EXPECT_EQ(0, field(CGROUP "/memory.events", "oom_kill "));
+	put_text(CGROUP "/memory.max", "max");
+}
+
 static void attacker(struct crowd *crowd, int ready, int go)
 {
 	struct unmapper u = { .size = BIG * COPIES + crowd_room(MANY_DEVICES) };
