@@ -477,6 +477,25 @@ struct mmu_mirror_cache *mmu_mirror_cache_open(struct mm_struct *mm,
 	cache->domain = mmu_mirror_queue_domain(cache->queue);
 	if (!cache->domain)
 		goto put_queue;
+/* Have no window map anything: then one wait for the readers is enough. */
+static void cache_shut(struct mmu_mirror_cache *cache)
+{
+	struct mmu_mirror_window *window;
+	unsigned long i;
+	int way;
+
+	rcu_read_lock();
+	for (i = 0; i <= cache->mask; i++) {
+		for (way = 0; way < MMU_MIRROR_CACHE_WAYS; way++) {
+			/* It may be making way at the same time. */
+			window = READ_ONCE(cache->set[i].window[way]);
+			if (window)
+				mmu_mirror_window_shut(window);
+		}
+	}
+	rcu_read_unlock();
+}
+
 	cache->caller = __builtin_return_address(0);
 	cache->cpu = cache->domain->cpu;
 	cache->mask = sets - 1;
@@ -499,6 +518,7 @@ EXPORT_SYMBOL_GPL(mmu_mirror_cache_open);
 /**
  * mmu_mirror_cache_close - close a cache
  * @cache: the cache, or NULL; no new reader can find it any more
+	cache_shut(cache);
  *
  * Readers that found it before may still be inside a section. They see no page
  * of it by the time this returns. What it has is freed after they are out, by the

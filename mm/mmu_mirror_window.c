@@ -41,6 +41,8 @@
 #define WINDOW_FILL		8192UL
 /* Pages of a domain's windows that are dropped together: preemption is off. */
 #define DROP_TOGETHER		4096UL
+/* What a window without pages counts for there, at most. */
+#define DROP_EMPTY		16UL
 /* A window of 1 GiB. */
 #define WINDOW_MAX_PAGES	(SZ_1G >> PAGE_SHIFT)
 /* How long a window rests between fills while invalidations go on ... */
@@ -765,7 +767,7 @@ static void window_invalidate(struct mmu_range_mirror *mirror,
 
 #if MMU_RANGE_MIRROR_TWO_PASS
 /* When the first window waits, all others have dropped what they had. */
-static void domain_drop_range(struct mmu_mirror_domain *domain,
+static void domain_drop_range(struct mmu_mirror_window *first,
 			      const struct mmu_notifier_range *range)
 {
 }
@@ -782,27 +784,31 @@ static void domain_remove_window(struct mmu_mirror_domain *domain,
 #else
 /*
  * Each window waits before the next one is even told. So the first that has to wait
- * drops what the others will be told to drop: then its wait is theirs, too. This is
+ * drops what the others will be told to drop: then its wait is theirs, too. They are
+ * told in the order of their addresses, so those before @first have been. This is
  * for speed only. A fill that knows nothing of the invalidation yet may map a page
  * again; its window drops that when it is told, and waits.
  */
-static void domain_drop_range(struct mmu_mirror_domain *domain,
+static void domain_drop_range(struct mmu_mirror_window *first,
 			      const struct mmu_notifier_range *range)
 {
+	unsigned long start = max(range->start, first->mirror.start);
+	struct mmu_mirror_domain *domain = first->domain;
 	struct interval_tree_node *node;
 	unsigned long npages = 0;
 
 	if (domain_is_drained(domain))
 		return;
 	spin_lock(&domain->lock);
-	node = interval_tree_iter_first(&domain->windows, range->start,
-					range->end - 1);
-	for (; node; node = interval_tree_iter_next(node, range->start,
+	node = interval_tree_iter_first(&domain->windows, start, range->end - 1);
+	for (; node; node = interval_tree_iter_next(node, start,
 						    range->end - 1)) {
 		struct mmu_mirror_window *window =
 			container_of(node, struct mmu_mirror_window, node);
 
-		npages += window->npages;
+		/* An empty one is quickly passed. */
+		npages += mmu_mirror_window_mapped(window) ?
+				window->npages : min(window->npages, DROP_EMPTY);
 		if (npages > DROP_TOGETHER)
 			break;
 		if (window->mirror.notifier.mm != range->mm)
@@ -842,7 +848,7 @@ static void domain_remove_window(struct mmu_mirror_domain *domain,
 static void window_wait(struct mmu_range_mirror *mirror,
 			const struct mmu_notifier_range *range)
 {
-	domain_drop_range(to_window(mirror)->domain, range);
+	domain_drop_range(to_window(mirror), range);
 	mmu_mirror_domain_drain(to_window(mirror)->domain);
 }
 
@@ -1803,13 +1809,29 @@ void mmu_mirror_window_close(struct mmu_mirror_window *window)
 {
 	if (!window)
 		return;
-	/* A reader's miss can no longer queue it. */
-	disable_work(&window->fill);
-	domain_remove_window(window->domain, window);
+/**
+ * mmu_mirror_window_shut - have a window map nothing any more
+ * @window: a window that is about to be closed
+ *
+ * Only mmu_mirror_window_close() and the cache call it, which waits once for all
+ * of its windows.
+ *
+ * Context: any that may take the window's lock. The caller keeps the window from
+ * being freed.
+ */
+void mmu_mirror_window_shut(struct mmu_mirror_window *window)
+{
 	mmu_range_mirror_lock(&window->mirror);
 	WRITE_ONCE(window->closed, true);
 	window_drop(window, 0, window->npages - 1);
 	mmu_range_mirror_unlock(&window->mirror);
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_window_shut);
+
+	/* A reader's miss can no longer queue it. */
+	disable_work(&window->fill);
+	domain_remove_window(window->domain, window);
+	mmu_mirror_window_shut(window);
 	mmu_mirror_domain_drain(window->domain);
 	mmu_range_mirror_inject(MMU_RANGE_MIRROR_CLOSED, &window->mirror);
 	atomic_dec(&window->domain->nr_windows);

@@ -324,6 +324,8 @@ struct mmu_mirror_window *
 mmu_mirror_window_open(struct mmu_mirror_domain *domain, struct mm_struct *mm,
 		       unsigned long uaddr, unsigned long size, bool writable);
 void mmu_mirror_window_close(struct mmu_mirror_window *window);
+/* private: of a window that is about to be closed */
+void mmu_mirror_window_shut(struct mmu_mirror_window *window);
 void mmu_mirror_window_prefetch(struct mmu_mirror_window *window);
 int mmu_mirror_window_populate(struct mmu_mirror_window *window);
 void mmu_mirror_window_shadow(struct mmu_mirror_window *window, void **at);

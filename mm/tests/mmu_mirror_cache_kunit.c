@@ -431,6 +431,44 @@ static void cache_invalidate_drops(struct kunit *test)
 	teardown(test, &t);
 }
 
+/* Chunks that are hit together, in any number, and closed. */
+static void cache_waits_seldom(struct kunit *test)
+{
+	struct mmu_mirror_domain *domain;
+	struct mmu_mirror_queue *queue;
+	struct cache_test t;
+	long waits;
+	int i;
+
+	setup(test, &t, MANY_CHUNKS);
+	queue = mmu_mirror_queue_get(current->mm);
+	KUNIT_ASSERT_NOT_NULL(test, queue);
+	domain = mmu_mirror_queue_domain(queue);
+	KUNIT_ASSERT_NOT_NULL(test, domain);
+	mmu_mirror_cache_close(t.cache);
+	t.cache = mmu_mirror_cache_open(current->mm, 4 * MANY_CHUNKS);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(t.cache));
+	for (i = 0; i < MANY_CHUNKS; i++)
+		KUNIT_ASSERT_EQ(test, i + 1,
+				look_again(&t, chunk_at(&t, i), false));
+	KUNIT_ASSERT_EQ(test, MANY_CHUNKS, stats_of(&t).mapped);
+	waits = atomic_long_read(&domain->nr_waits);
+	invalidate(t.addr, t.addr + MANY_CHUNKS * CHUNK);
+	waits = atomic_long_read(&domain->nr_waits) - waits;
+	/* Where windows wait in turn, eight are dropped at once. */
+	KUNIT_EXPECT_EQ(test, MMU_RANGE_MIRROR_TWO_PASS ? 1 : MANY_CHUNKS / 8,
+			waits);
+
+	for (i = 0; i < MANY_CHUNKS; i++)
+		KUNIT_ASSERT_EQ(test, i + 1,
+				look_again(&t, chunk_at(&t, i), false));
+	waits = atomic_long_read(&domain->nr_waits);
+	mmu_mirror_cache_close(t.cache);
+	KUNIT_EXPECT_EQ(test, 1, atomic_long_read(&domain->nr_waits) - waits);
+	mmu_mirror_queue_put(queue);
+	settle();
+}
+
 static void cache_forgets(struct kunit *test)
 {
 	struct cache_test t;
@@ -627,12 +665,14 @@ static struct kunit_case cache_cases[] = {
 	KUNIT_CASE(cache_writes),
 	KUNIT_CASE(cache_respects_protection),
 	KUNIT_CASE(cache_copies_across),
+	KUNIT_CASE(cache_copies_each_byte),
 	KUNIT_CASE(cache_is_bounded),
 	KUNIT_CASE(cache_keeps_what_is_used),
 	KUNIT_CASE(cache_takes_what_comes_again),
 	KUNIT_CASE(cache_rests),
 	KUNIT_CASE(cache_fills_at_a_rate),
 	KUNIT_CASE(cache_invalidate_drops),
+	KUNIT_CASE(cache_waits_seldom),
 	KUNIT_CASE(cache_forgets),
 	KUNIT_CASE(cache_evicts_after_readers),
 	KUNIT_CASE(cache_close_while_opening),
@@ -651,4 +691,3 @@ kunit_test_suite(cache_suite);
 
 MODULE_DESCRIPTION("KUnit tests of caches of pointers to user memory");
 MODULE_LICENSE("GPL");
-	KUNIT_CASE(cache_copies_each_byte),
