@@ -930,6 +930,20 @@ static void window_set(struct mmu_mirror_window *window, unsigned long index,
 	window_mark(window, index, false);
 }
 
+static bool resting(struct mmu_mirror_rest *rest)
+{
+	unsigned long left = READ_ONCE(rest->until) - jiffies;
+
+	/* Beyond the limit it is a rest of long ago. */
+	return left && left <= WINDOW_EMPTY_REST;
+}
+
+/* Has a load met a memory error in the window, less than a second ago? */
+static bool window_shuns(struct mmu_mirror_window *window)
+{
+	return READ_ONCE(window->forgotten) && resting(&window->rest);
+}
+
 static void window_install(struct mmu_mirror_window *window,
 			   unsigned long index, struct page *page)
 {
@@ -937,6 +951,8 @@ static void window_install(struct mmu_mirror_window *window,
 		window_mark(window, index, true);
 		return;
 	}
+	if (READ_ONCE(window->forgotten) == index + 1 && window_shuns(window))
+		return;
 	/* A pointer is current: mmu_mirror_window_populate() was first. */
 	if (*window_slot(window, index))
 		return;
@@ -1115,24 +1131,20 @@ static void window_fill_pages(struct mmu_mirror_window *window,
 	}
 }
 
-/* Double the rest if this comes soon after the last one, or before it is over. */
-static void rest_on(struct mmu_mirror_rest *rest, unsigned long limit)
+/*
+ * Double the rest if this comes soon after the last one, @old, or before it is over.
+ * If it is @old no more, a page has been forgotten meanwhile, and rests longer.
+ */
+static void rest_on(struct mmu_mirror_rest *rest, unsigned long old,
+		    unsigned long limit)
 {
-	long idle = jiffies - READ_ONCE(rest->until);
+	long idle = jiffies - old;
 
 	if (idle > (long)rest->backoff + 1)
 		rest->backoff = 0;
 	else
 		rest->backoff = clamp(rest->backoff * 2, 1UL, limit);
-	WRITE_ONCE(rest->until, jiffies + rest->backoff);
-}
-
-static bool resting(struct mmu_mirror_rest *rest)
-{
-	unsigned long left = READ_ONCE(rest->until) - jiffies;
-
-	/* Beyond the limit it is a rest of long ago. */
-	return left && left <= WINDOW_EMPTY_REST;
+	cmpxchg(&rest->until, old, jiffies + rest->backoff);
 }
 
 /* Has the last fill found that there is no such page? */
@@ -1146,11 +1158,16 @@ static void window_fill(struct work_struct *work)
 	struct mmu_mirror_window *window =
 		container_of(work, struct mmu_mirror_window, fill);
 	struct mm_struct *mm = window->mirror.notifier.mm;
-	unsigned long missed;
+	unsigned long missed, rested, emptied;
 	bool was_absent;
 	u64 began;
 
 	queue_rest(window->queue);
+	rested = READ_ONCE(window->rest.until);
+	emptied = READ_ONCE(window->empty.until);
+	/* A page has been forgotten since this was asked for. */
+	if (window_shuns(window))
+		return;
 	/* The owner is exiting: there is nothing left to read. */
 	if (!mmget_not_zero(mm))
 		return;
@@ -1166,13 +1183,13 @@ static void window_fill(struct work_struct *work)
 	WRITE_ONCE(window->fills, window->fills + 1);
 	/* One page that cannot be mapped does not keep the others waiting. */
 	if (window_absent(window, missed)) {
-		rest_on(&window->empty, WINDOW_EMPTY_REST);
+		rest_on(&window->empty, emptied, WINDOW_EMPTY_REST);
 		return;
 	}
 	/* A page that is replaced is absent for a moment, each time a new one. */
 	if (was_absent)
 		window->empty.backoff = 0;
-	rest_on(&window->rest, WINDOW_STORM_REST);
+	rest_on(&window->rest, rested, WINDOW_STORM_REST);
 }
 
 /**
@@ -1793,23 +1810,6 @@ free_window:
 EXPORT_SYMBOL_GPL(mmu_mirror_window_open);
 
 /**
- * mmu_mirror_window_close - close a window
- * @window: the window, or NULL; no new reader can find it any more
- *
- * Readers that found it before may still be inside a section; they see no page
- * of it by the time this returns, and it is freed after they are out. The
- * notifier goes last: until the drain is over, an invalidation must find the
- * mirror, and wait too. Its removal may have to wait for anything that the owner
- * does, so the mm's queue does that; until then an invalidation finds an empty
- * window.
- *
- * Context: process context. Waits for readers, but not for invalidations.
- */
-void mmu_mirror_window_close(struct mmu_mirror_window *window)
-{
-	if (!window)
-		return;
-/**
  * mmu_mirror_window_shut - have a window map nothing any more
  * @window: a window that is about to be closed
  *
@@ -1828,6 +1828,23 @@ void mmu_mirror_window_shut(struct mmu_mirror_window *window)
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_window_shut);
 
+/**
+ * mmu_mirror_window_close - close a window
+ * @window: the window, or NULL; no new reader can find it any more
+ *
+ * Readers that found it before may still be inside a section; they see no page
+ * of it by the time this returns, and it is freed after they are out. The
+ * notifier goes last: until the drain is over, an invalidation must find the
+ * mirror, and wait too. Its removal may have to wait for anything that the owner
+ * does, so the mm's queue does that; until then an invalidation finds an empty
+ * window.
+ *
+ * Context: process context. Waits for readers, but not for invalidations.
+ */
+void mmu_mirror_window_close(struct mmu_mirror_window *window)
+{
+	if (!window)
+		return;
 	/* A reader's miss can no longer queue it. */
 	disable_work(&window->fill);
 	domain_remove_window(window->domain, window);

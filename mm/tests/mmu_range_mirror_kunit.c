@@ -2006,6 +2006,44 @@ static void window_forgets(struct kunit *test)
 	mmu_mirror_domain_destroy(domain);
 }
 
+static void call_forget(void *arg)
+{
+	struct mmu_mirror_window *window = arg;
+
+	mmu_mirror_window_forget(window, PAGE_SIZE);
+}
+
+/* A fill that had begun, or was asked for, does not end the rest of a bad page. */
+static void window_forgets_while_filling(struct kunit *test)
+{
+	unsigned long addr = map_memory(test), began;
+	struct mmu_mirror_domain *domain = mmu_mirror_domain_alloc();
+	struct mmu_mirror_window *window;
+
+	KUNIT_ASSERT_NOT_NULL(test, domain);
+	window = window_make(test, domain, addr, LENGTH);
+	invalidate(addr, addr + LENGTH);
+	began = jiffies;
+	window->rest.until = jiffies;
+	inject_call(MMU_RANGE_MIRROR_LOOKED_UP, call_forget, window);
+	mmu_mirror_window_prefetch(window);
+	flush_work(&window->fill);
+	mmu_range_mirror_set_injection(NULL);
+	KUNIT_EXPECT_EQ(test, 1, inject.calls);
+	KUNIT_EXPECT_TRUE(test, time_after_eq(window->rest.until, began + HZ));
+	KUNIT_EXPECT_NULL(test, window->kaddr[1]);
+	KUNIT_EXPECT_NOT_NULL(test, window->kaddr[0]);
+
+	/* One that waits for its turn meanwhile. */
+	mmu_mirror_window_forget(window, PAGE_SIZE);
+	KUNIT_ASSERT_NULL(test, window->kaddr[1]);
+	mmu_mirror_queue_work(window->queue, &window->fill);
+	flush_work(&window->fill);
+	KUNIT_EXPECT_NULL(test, window->kaddr[1]);
+	mmu_mirror_window_close(window);
+	mmu_mirror_domain_destroy(domain);
+}
+
 static void window_fill_gives_up(struct kunit *test)
 {
 	struct window_test t;
@@ -3259,6 +3297,7 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(window_fill_collides_after_gup),
 	KUNIT_CASE(window_knows_why),
 	KUNIT_CASE(window_forgets),
+	KUNIT_CASE(window_forgets_while_filling),
 	KUNIT_CASE(window_fill_gives_up),
 	KUNIT_CASE(window_backs_off),
 	KUNIT_CASE(window_rest_is_not_shortened),
