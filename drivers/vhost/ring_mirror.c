@@ -79,9 +79,10 @@ struct vhost_ring_device {
 
 /*
  * All mirrors, devices and processes, the sums over those that are gone, and the device
- * numbers. A queue's first run takes the lock: nothing long is done under it.
+ * numbers. A queue's first run takes the lock: nothing long is done under it. It is no
+ * mutex: a task may be throttled by its cgroup while it holds one, and then others wait.
  */
-static DEFINE_MUTEX(mirrors_lock);
+static DEFINE_SPINLOCK(mirrors_lock);
 static LIST_HEAD(mirrors);
 static DEFINE_HASHTABLE(devices, 8);
 static DEFINE_HASHTABLE(processes, 8);
@@ -472,14 +473,14 @@ static struct vhost_ring_mirror *mirror_alloc(struct vhost_virtqueue *vq)
 	while (dev->vqs[mirror->index] != vq)
 		mirror->index++;
 
-	mutex_lock(&mirrors_lock);
+	spin_lock(&mirrors_lock);
 	mirror->device = device_get(dev, device);
 	process = process_get(dev->mm, process);
 	mirror->mem.process = process;
 	list_add_tail(&mirror->of_process, &process->mirrors);
 	list_add_tail(&mirror->entry.list, &mirrors);
 	mirrors_left++;
-	mutex_unlock(&mirrors_lock);
+	spin_unlock(&mirrors_lock);
 	return mirror;
 
 free:
@@ -748,7 +749,7 @@ static void mirror_retire(struct work_struct *work)
 	int type;
 
 	vhost_mem_leave(mirror);
-	mutex_lock(&mirrors_lock);
+	spin_lock(&mirrors_lock);
 	list_del(&mirror->entry.list);
 	list_del(&mirror->of_process);
 	for (type = 0; type < VHOST_RING_NUM_COUNTED; type++) {
@@ -757,17 +758,17 @@ static void mirror_retire(struct work_struct *work)
 	}
 	/* While the queue holds the mm: another's may be where this one was. */
 	process_put(mirror->mem.process);
-	mutex_unlock(&mirrors_lock);
+	spin_unlock(&mirrors_lock);
 
 	for (type = 0; type < VHOST_RING_NUM_PARTS; type++)
 		part_close(mirror, type, mirror->part[type].window);
 	mmu_mirror_queue_put(mirror->queue);
 
-	mutex_lock(&mirrors_lock);
+	spin_lock(&mirrors_lock);
 	device_put(mirror->device);
 	if (!--mirrors_left)
 		wake_up_all(&mirrors_gone);
-	mutex_unlock(&mirrors_lock);
+	spin_unlock(&mirrors_lock);
 	kfree(mirror);
 }
 
@@ -800,11 +801,11 @@ void vhost_ring_mirror_cleanup(struct vhost_dev *dev)
 			continue;
 		if (!device) {
 			device = mirror->device;
-			mutex_lock(&mirrors_lock);
+			spin_lock(&mirrors_lock);
 			device->users++;
 			/* The next device may be where this one was. */
 			device->dev = NULL;
-			mutex_unlock(&mirrors_lock);
+			spin_unlock(&mirrors_lock);
 		}
 		mmu_mirror_queue_work(mirror->queue, &mirror->retire);
 	}
@@ -812,9 +813,9 @@ void vhost_ring_mirror_cleanup(struct vhost_dev *dev)
 		return;
 	wait_event_timeout(device->gone, device_closed(device),
 			   CLOSE_PATIENCE);
-	mutex_lock(&mirrors_lock);
+	spin_lock(&mirrors_lock);
 	device_put(device);
-	mutex_unlock(&mirrors_lock);
+	spin_unlock(&mirrors_lock);
 }
 EXPORT_SYMBOL_GPL(vhost_ring_mirror_cleanup);
 
@@ -913,10 +914,11 @@ static struct vhost_ring_entry *mirrors_after(struct list_head *node)
 }
 
 static void *mirrors_start(struct seq_file *seq, loff_t *pos)
+	__acquires(&mirrors_lock)
 {
 	struct vhost_ring_entry *place = seq->private;
 
-	mutex_lock(&mirrors_lock);
+	spin_lock(&mirrors_lock);
 	if (!*pos)
 		return mirrors_after(&mirrors);
 	/* At the end it has none. */
@@ -932,6 +934,7 @@ static void *mirrors_next(struct seq_file *seq, void *v, loff_t *pos)
 }
 
 static void mirrors_stop(struct seq_file *seq, void *v)
+	__releases(&mirrors_lock)
 {
 	struct vhost_ring_entry *place = seq->private;
 	struct vhost_ring_entry *entry = v;
@@ -940,7 +943,7 @@ static void mirrors_stop(struct seq_file *seq, void *v)
 	if (entry)
 		list_add_tail(&place->list, entry == &mirrors_end ?
 			      &mirrors : &entry->list);
-	mutex_unlock(&mirrors_lock);
+	spin_unlock(&mirrors_lock);
 }
 
 static void show_mirror(struct seq_file *seq, struct vhost_ring_mirror *mirror)
@@ -1007,9 +1010,9 @@ static int mirrors_release(struct inode *inode, struct file *file)
 	struct seq_file *seq = file->private_data;
 	struct vhost_ring_entry *place = seq->private;
 
-	mutex_lock(&mirrors_lock);
+	spin_lock(&mirrors_lock);
 	list_del(&place->list);
-	mutex_unlock(&mirrors_lock);
+	spin_unlock(&mirrors_lock);
 	return seq_release_private(inode, file);
 }
 
