@@ -315,25 +315,6 @@ mmu_mirror_cache_absence(struct mmu_mirror_cache *cache, unsigned long uaddr,
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_cache_absence);
 
-/* Part of one page. Return how many bytes were copied. */
-static size_t cache_copy_page(struct mmu_mirror_cache *cache,
-			      unsigned long uaddr, void *buf, size_t n,
-			      bool write)
-{
-	size_t done = 0;
-	void *p;
-
-	mmu_mirror_enter_cpu(cache->cpu);
-	p = mmu_mirror_cache_ptr(cache, uaddr, n, write);
-	if (p)
-		done = mmu_mirror_copy(p, buf, n, write);
-	mmu_mirror_exit_cpu(cache->cpu);
-	/* A memory error: uaccess meets it next, and reports it. */
-	if (unlikely(p && done < n))
-		mmu_mirror_cache_forget(cache, uaddr + done, write);
-	return done;
-}
-
 static size_t cache_copy(struct mmu_mirror_cache *cache, unsigned long uaddr,
 			 void *buf, size_t size, bool write)
 {
@@ -342,8 +323,8 @@ static size_t cache_copy(struct mmu_mirror_cache *cache, unsigned long uaddr,
 	while (done < size) {
 		size_t room = PAGE_SIZE - offset_in_page(uaddr + done);
 		size_t n = min(size - done, room);
-		size_t got = cache_copy_page(cache, uaddr + done, buf + done,
-					     n, write);
+		size_t got = mmu_mirror_cache_copy(cache, uaddr + done,
+						   buf + done, n, write);
 
 		done += got;
 		if (got < n)
@@ -477,25 +458,6 @@ struct mmu_mirror_cache *mmu_mirror_cache_open(struct mm_struct *mm,
 	cache->domain = mmu_mirror_queue_domain(cache->queue);
 	if (!cache->domain)
 		goto put_queue;
-/* Have no window map anything: then one wait for the readers is enough. */
-static void cache_shut(struct mmu_mirror_cache *cache)
-{
-	struct mmu_mirror_window *window;
-	unsigned long i;
-	int way;
-
-	rcu_read_lock();
-	for (i = 0; i <= cache->mask; i++) {
-		for (way = 0; way < MMU_MIRROR_CACHE_WAYS; way++) {
-			/* It may be making way at the same time. */
-			window = READ_ONCE(cache->set[i].window[way]);
-			if (window)
-				mmu_mirror_window_shut(window);
-		}
-	}
-	rcu_read_unlock();
-}
-
 	cache->caller = __builtin_return_address(0);
 	cache->cpu = cache->domain->cpu;
 	cache->mask = sets - 1;
@@ -515,10 +477,28 @@ free:
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_cache_open);
 
+/* Have no window map anything: then one wait for the readers is enough. */
+static void cache_shut(struct mmu_mirror_cache *cache)
+{
+	struct mmu_mirror_window *window;
+	unsigned long i;
+	int way;
+
+	rcu_read_lock();
+	for (i = 0; i <= cache->mask; i++) {
+		for (way = 0; way < MMU_MIRROR_CACHE_WAYS; way++) {
+			/* It may be making way at the same time. */
+			window = READ_ONCE(cache->set[i].window[way]);
+			if (window)
+				mmu_mirror_window_shut(window);
+		}
+	}
+	rcu_read_unlock();
+}
+
 /**
  * mmu_mirror_cache_close - close a cache
  * @cache: the cache, or NULL; no new reader can find it any more
-	cache_shut(cache);
  *
  * Readers that found it before may still be inside a section. They see no page
  * of it by the time this returns. What it has is freed after they are out, by the
@@ -538,6 +518,7 @@ void mmu_mirror_cache_close(struct mmu_mirror_cache *cache)
 	spin_lock(&cache->lock);
 	cache->closed = true;
 	spin_unlock(&cache->lock);
+	cache_shut(cache);
 	for (i = 0; i <= cache->mask; i++) {
 		for (way = 0; way < MMU_MIRROR_CACHE_WAYS; way++)
 			mmu_mirror_window_close(cache_set_window(cache,

@@ -115,15 +115,13 @@ static size_t mem_copy(struct mmu_mirror_cache *cache, void *buf, size_t size,
 
 	while (done < size) {
 		unsigned long uaddr = (unsigned long)iter_iov_addr(iter);
-		size_t n = min(size - done, iter_iov_len(iter));
-		size_t moved;
+		size_t n = min3(size - done, iter_iov_len(iter),
+				PAGE_SIZE - offset_in_page(uaddr));
+		size_t moved = 0;
 
-		if (write)
-			moved = mmu_mirror_cache_write(cache, uaddr, buf + done,
-						       n);
-		else
-			moved = mmu_mirror_cache_read(cache, buf + done, uaddr,
-						      n);
+		if (likely(n))
+			moved = mmu_mirror_cache_copy(cache, uaddr, buf + done,
+						      n, write);
 		iov_iter_advance(iter, moved);
 		done += moved;
 		if (moved < n || !n)

@@ -199,4 +199,37 @@ mmu_mirror_cache_ptr(struct mmu_mirror_cache *cache, unsigned long uaddr,
 	return kaddr + offset_in_page(uaddr);
 }
 
+/**
+ * mmu_mirror_cache_copy - copy user memory through a cache, within a page
+ * @cache: an open cache
+ * @uaddr: of the first byte, without a tag
+ * @buf: where to, or what
+ * @size: bytes, at least one
+ * @write: copy to user memory, not from it
+ *
+ * As mmu_mirror_cache_read() and mmu_mirror_cache_write(), inline, for short pieces.
+ *
+ * Context: any but NMI, without the scheduler's locks. Neither faults nor sleeps.
+ * Cost: a section, mmu_mirror_cache_ptr() and mmu_mirror_copy().
+ * Return: bytes copied; none where they straddle a page or the cache has no pointer,
+ * and fewer than @size at a memory error: use uaccess for the rest.
+ */
+static __always_inline size_t
+mmu_mirror_cache_copy(struct mmu_mirror_cache *cache, unsigned long uaddr,
+		      void *buf, size_t size, bool write)
+{
+	size_t done = 0;
+	void *p;
+
+	mmu_mirror_enter_cpu(cache->cpu);
+	p = mmu_mirror_cache_ptr(cache, uaddr, size, write);
+	if (likely(p))
+		done = mmu_mirror_copy(p, buf, size, write);
+	mmu_mirror_exit_cpu(cache->cpu);
+	/* Uaccess meets the error next, and reports it. */
+	if (unlikely(p && done < size))
+		mmu_mirror_cache_forget(cache, uaddr + done, write);
+	return done;
+}
+
 #endif /* _LINUX_MMU_MIRROR_CACHE_H */
