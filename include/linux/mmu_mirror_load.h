@@ -15,13 +15,13 @@
 
 #include <linux/compiler.h>
 #include <linux/instrumented.h>
-#include <linux/minmax.h>
-#include <linux/mm.h>
 #include <linux/string.h>
 #include <linux/types.h>
 
 #ifdef CONFIG_X86_MCE
 
+#include <linux/minmax.h>
+#include <linux/mm.h>
 #include <asm/asm.h>
 
 /*

@@ -22,6 +22,8 @@
 #define PAGE_SHIFT		12
 #define PAGE_SIZE		_BITUL(PAGE_SHIFT)
 #define offset_in_page(p)	((unsigned long)(p) & (PAGE_SIZE - 1))
+/* Nobody looks for races here. */
+#define data_race(expr)		(expr)
 /* Newer uapi headers have it. */
 #ifndef __counted_by
 #define __counted_by(member)
