@@ -343,8 +343,8 @@ static size_t cache_copy(struct mmu_mirror_cache *cache, unsigned long uaddr,
  * Across pages and chunks, as far as the cache has pointers. A miss asks for a
  * window or a fill. What is read is not of one moment: the process may be writing.
  *
- * Context: any but NMI, without the scheduler's locks, outside sections. Neither
- * faults nor sleeps.
+ * Context: any that may take a window's lock, without the scheduler's locks, outside
+ * sections. Neither faults nor waits.
  * Cost: for each page a section, with a copy of at most a page in it, which is
  * what an invalidation may have to wait for.
  * Return: bytes read; fewer than @size at the first that the cache has no pointer

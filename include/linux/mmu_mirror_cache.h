@@ -209,7 +209,7 @@ mmu_mirror_cache_ptr(struct mmu_mirror_cache *cache, unsigned long uaddr,
  *
  * As mmu_mirror_cache_read() and mmu_mirror_cache_write(), inline, for short pieces.
  *
- * Context: any but NMI, without the scheduler's locks. Neither faults nor sleeps.
+ * Context: as mmu_mirror_cache_read().
  * Cost: a section, mmu_mirror_cache_ptr() and mmu_mirror_copy().
  * Return: bytes copied; none where they straddle a page or the cache has no pointer,
  * and fewer than @size at a memory error: use uaccess for the rest.
