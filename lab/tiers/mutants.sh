@@ -1,19 +1,25 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/tiers/mutants.sh [first | NAME...]
+# lab/tiers/mutants.sh [first | table | NAME...]
 #
 # Apply each small wrong change of lab/tiers/mutants.tsv, or those named, or the first
 # of each invariant that takes no virtual machine, to a copy of the repository,
 # run the test that must notice it, and print KTAP: a mutant that it does not
 # notice is a failure, and its logs are kept. With all mutants, the table of invariants in Documentation
-# has to be that of this run, too. With ALL=1 every test of the suite is run, to
-# see who else notices.
+# has to be that of this run, too: "table" prints it as a run makes it in which each
+# mutant is noticed. With ALL=1 every test of the suite is run, to see who else notices.
 
 # shellcheck source=lab/lib/env.sh
 . "$(dirname "$0")/../lib/env.sh"
 
 TABLE=Documentation/mm/mmu_range_mirror_invariants.rst
+
+if [ "${1:-}" = table ]; then
+	awk -F '\t' '!/^#/ { print $2 "\t" $1 "\t" $3 }' "$LAB/tiers/mutants.tsv" |
+		"$LAB/tiers/mutants.awk" "$LAB/tiers/mutants.tsv" -
+	exit
+fi
 work=$CACHE/build/mutants
 copy=$work/repo
 mkdir -p "$work" "$LOGS"

@@ -260,9 +260,7 @@ coccinelle_findings() {
 
 # What a run of check-mutants would make, if every mutant dies.
 invariants() {
-	awk -F'\t' '!/^#/ { print $2 "\t" $1 "\t" $3 }' lab/tiers/mutants.tsv |
-		lab/tiers/mutants.awk lab/tiers/mutants.tsv - |
-		diff - Documentation/mm/mmu_range_mirror_invariants.rst
+	lab/tiers/mutants.sh table | diff - Documentation/mm/mmu_range_mirror_invariants.rst
 }
 
 figures() {
