@@ -57,6 +57,15 @@ host_names() {
 		true
 }
 
+# Whole names of lab's files in scripts and documents; what ends in a variable is none.
+named_files() {
+	tracked | grep -vE '^(patches|lab/bench/figures)/' |
+		xargs grep -ohE '([$]LAB|lab)/[a-z-]+/[a-z][a-z0-9_./-]*[.](sh|awk|tsv|py|c|gdb)\b' |
+		sed 's/^[$]LAB/lab/' | sort -u | while read -r file; do
+			[ -e "$file" ] || echo "there is no $file"
+		done
+}
+
 unfinished() {
 	tracked | grep -v '^COPYING$' |
 		xargs grep -nE '\<(TO[D]O|FIX[M]E|XX[X])\>' || true
@@ -274,6 +283,7 @@ all() {
 	an SPDX line in every file: spdx
 	no name of a host, no path of one: host_names
 	nothing left unfinished: unfinished
+	the lab's files that are named are there: named_files
 	no public structure depends on the configuration: layout
 	the table of invariants has the mutants of lab/tiers/mutants.tsv: invariants
 	figures in documents are those that the bench wrote: figures
