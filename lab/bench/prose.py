@@ -83,9 +83,10 @@ def value(expression):
             (a, da), (b, db) = (value(side) for side in expression.split(sign, 1))
             return (a / b, a / b * (da / a + db / b)) if sign == " / " else (a - b, da + db)
     part, name = expression.split(":", 1)
-    name, _, series = name.partition(",")
     known, slack = rows(part)
-    return known[name, series], known[name, series] * slack
+    # A name may have commas, too.
+    key = (name, "") if (name, "") in known else tuple(name.partition(",")[::2])
+    return known[key], known[key] * slack
 
 
 def differences(document, text, expressions):
