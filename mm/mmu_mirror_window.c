@@ -192,9 +192,10 @@ static struct mmu_mirror_queue *queue_find(struct mm_struct *mm,
  */
 struct mmu_mirror_queue *mmu_mirror_queue_get(struct mm_struct *mm)
 {
-	struct mmu_mirror_queue *queue = queue_find(mm, NULL);
-	struct mmu_mirror_queue *new;
+	struct mmu_mirror_queue *queue, *new;
 
+	KUNIT_STATIC_STUB_REDIRECT(mmu_mirror_queue_get, mm);
+	queue = queue_find(mm, NULL);
 	if (queue)
 		return queue;
 	new = queue_alloc(mm);
@@ -325,6 +326,7 @@ struct mmu_mirror_domain *mmu_mirror_domain_alloc(void)
 	struct mmu_mirror_domain *domain;
 	int cpu;
 
+	KUNIT_STATIC_STUB_REDIRECT(mmu_mirror_domain_alloc);
 	domain = kzalloc(sizeof(*domain), MMU_MIRROR_GFP);
 	if (!domain)
 		return NULL;

@@ -173,6 +173,19 @@ struct mirror_finish {
 	struct mmu_mirror_gather gather;
 };
 
+/**
+ * mmu_range_mirror_finish_alloc - memory for a finish object
+ * @size: of what it is in
+ *
+ * Return: the memory, or NULL if to have it would need waiting.
+ */
+VISIBLE_IF_KUNIT void *mmu_range_mirror_finish_alloc(size_t size)
+{
+	KUNIT_STATIC_STUB_REDIRECT(mmu_range_mirror_finish_alloc, size);
+	return kmalloc(size, GFP_NOWAIT | __GFP_NOWARN);
+}
+EXPORT_SYMBOL_IF_KUNIT(mmu_range_mirror_finish_alloc);
+
 /*
  * Each invalidation in flight needs a finish object of its own. The first takes
  * the embedded one, the others allocate, and so do those that gather, which
@@ -182,19 +195,18 @@ struct mirror_finish {
 static struct mmu_range_mirror_finish *
 finish_get(struct mmu_range_mirror *mirror)
 {
-	gfp_t gfp = GFP_NOWAIT | __GFP_NOWARN;
 	struct mirror_finish *gathering;
 
 	if (!mirror_waits(mirror))
 		return NULL;
 	if (mirror->tlb) {
-		gathering = kmalloc(sizeof(*gathering), gfp);
+		gathering = mmu_range_mirror_finish_alloc(sizeof(*gathering));
 		return gathering ? &gathering->finish : NULL;
 	}
 	/* Pairs with the release in finish_put(). */
 	if (!test_and_set_bit_lock(0, &mirror->finish_busy))
 		return &mirror->finish;
-	return kmalloc(sizeof(struct mmu_range_mirror_finish), gfp);
+	return mmu_range_mirror_finish_alloc(sizeof(struct mmu_range_mirror_finish));
 }
 
 static void finish_put(struct mmu_range_mirror *mirror,

@@ -317,6 +317,7 @@ void mmu_range_mirror_cancel(struct mmu_range_mirror *mirror);
 #if IS_ENABLED(CONFIG_KUNIT)
 bool mmu_range_mirror_can_hook(void);
 void mmu_range_mirror_await_lists(void);
+void *mmu_range_mirror_finish_alloc(size_t size);
 #endif
 
 /**

@@ -3,6 +3,7 @@
  * KUnit tests of mm/mmu_mirror_cache.c: what is found, what makes way for what,
  * and what is waited for. What windows do is tested beside them.
  */
+#include <kunit/static_stub.h>
 #include <linux/ktime.h>
 #include <linux/mmu_mirror_cache.h>
 #include <linux/mmu_range_mirror_inject.h>
@@ -115,6 +116,43 @@ static void cache_open_refuses(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EINVAL,
 			PTR_ERR_OR_ZERO(mmu_mirror_cache_open(current->mm, 32769)));
 	mmu_mirror_cache_close(NULL);
+}
+
+static struct mmu_mirror_queue *no_queue(struct mm_struct *mm)
+{
+	return NULL;
+}
+
+static struct mmu_mirror_domain *no_domain(void)
+{
+	return NULL;
+}
+
+/* Who has no memory for all of it keeps nothing, and may try again. */
+static void cache_open_without_memory(struct kunit *test)
+{
+	struct mm_struct *mm = new_mm();
+	struct mmu_mirror_cache *cache;
+
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	kunit_activate_static_stub(test, mmu_mirror_queue_get, no_queue);
+	KUNIT_EXPECT_EQ(test, -ENOMEM,
+			PTR_ERR_OR_ZERO(mmu_mirror_cache_open(mm, CHUNKS)));
+	kunit_deactivate_static_stub(test, mmu_mirror_queue_get);
+	kunit_activate_static_stub(test, mmu_mirror_domain_alloc, no_domain);
+	KUNIT_EXPECT_EQ(test, -ENOMEM,
+			PTR_ERR_OR_ZERO(mmu_mirror_cache_open(mm, CHUNKS)));
+	kunit_deactivate_static_stub(test, mmu_mirror_domain_alloc);
+	settle();
+	/* A queue would hold it, too. */
+	KUNIT_EXPECT_EQ(test, 1, atomic_read(&mm->mm_count));
+	cache = mmu_mirror_cache_open(mm, CHUNKS);
+	KUNIT_EXPECT_FALSE(test, IS_ERR(cache));
+	if (!IS_ERR(cache))
+		mmu_mirror_cache_close(cache);
+	settle();
+	KUNIT_EXPECT_EQ(test, 1, atomic_read(&mm->mm_count));
+	mmput(mm);
 }
 
 static void cache_finds(struct kunit *test)
@@ -660,6 +698,7 @@ static void cache_test_exit(struct kunit *test)
 
 static struct kunit_case cache_cases[] = {
 	KUNIT_CASE(cache_open_refuses),
+	KUNIT_CASE(cache_open_without_memory),
 	KUNIT_CASE(cache_finds),
 	KUNIT_CASE(cache_tells_chunks_apart),
 	KUNIT_CASE(cache_writes),

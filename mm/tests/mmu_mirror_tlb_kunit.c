@@ -1425,6 +1425,42 @@ static void deferred_flushes_overlap(struct kunit *test)
 			   MMU_RANGE_MIRROR_TWO_PASS ? "IIAS" : "IASI");
 }
 
+#if MMU_RANGE_MIRROR_TWO_PASS
+static void *no_finish(size_t size)
+{
+	return NULL;
+}
+
+/* Without memory to gather in, what is gathered is flushed in the first pass. */
+static void flushes_without_a_finish(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct fake_tlb *tlb = tlb_make(test);
+	struct client *one, *two;
+
+	kunit_activate_static_stub(test, mmu_range_mirror_finish_alloc,
+				   no_finish);
+	one = client_make(test, tlb, addr, NPAGES, &gathering_ops);
+	two = client_make(test, tlb, addr, NPAGES, &gathering_ops);
+	invalidate(addr + PAGE_SIZE, addr + LENGTH);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "IRSIRS");
+	KUNIT_EXPECT_EQ(test, addr + PAGE_SIZE, tlb->range[0].start);
+	KUNIT_EXPECT_EQ(test, addr + LENGTH, tlb->range[0].end);
+	KUNIT_EXPECT_EQ(test, 0, invalidate_nonblock(addr, addr + LENGTH));
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "IRSIRS");
+	/* The first that owes a flush makes it, for both. */
+	defer(one);
+	defer(two);
+	invalidate(addr, addr + LENGTH);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "IASIRS");
+}
+#else
+static void flushes_without_a_finish(struct kunit *test)
+{
+	kunit_skip(test, "needs a second pass");
+}
+#endif
+
 /* The age of pages. */
 
 static void young_is_tested_and_cleared(struct kunit *test)
@@ -1905,6 +1941,7 @@ static struct kunit_case tlb_cases[] = {
 	KUNIT_CASE(marks_wrap),
 	KUNIT_CASE(ageing_flushes_nothing),
 	KUNIT_CASE(slow_devices_overlap),
+	KUNIT_CASE(flushes_without_a_finish),
 	KUNIT_CASE(deferred_flushes_overlap),
 	KUNIT_CASE(young_is_tested_and_cleared),
 	KUNIT_CASE(young_asks_every_mirror),

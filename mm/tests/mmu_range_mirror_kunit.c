@@ -1218,6 +1218,59 @@ static void wait_is_reentrant(struct kunit *test)
 	mmu_range_mirror_remove(&shadow->mirror);
 }
 
+#if MMU_RANGE_MIRROR_TWO_PASS
+static int finishes_refused;
+
+static void *no_finish(size_t size)
+{
+	finishes_refused++;
+	return NULL;
+}
+
+/* Without memory for a finish, an invalidation waits in its first pass. */
+static void waits_without_a_finish(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	struct extent extent = { .start = addr, .length = LENGTH };
+	struct actor actor = {
+		.run = run_invalidate, .mm = current->mm, .arg = &extent,
+	};
+
+	kunit_activate_static_stub(test, mmu_range_mirror_finish_alloc,
+				   no_finish);
+	finishes_refused = 0;
+	/* It has the embedded one. */
+	shadow->hold_wait = true;
+	actor_start(test, &actor, -1);
+	KUNIT_ASSERT_NE(test, 0,
+			wait_for_completion_timeout(&shadow->waiting, 20 * HZ));
+	invalidate(addr, addr + LENGTH);
+	KUNIT_EXPECT_EQ(test, 1, finishes_refused);
+	KUNIT_EXPECT_EQ(test, 2, shadow->invalidated);
+	KUNIT_EXPECT_EQ(test, 1, shadow->waited);
+	KUNIT_EXPECT_EQ(test, 0, invalidate_nonblock(addr, addr + LENGTH));
+	KUNIT_EXPECT_EQ(test, 2, finishes_refused);
+	KUNIT_EXPECT_EQ(test, 2, shadow->waited);
+	/* They have left it to whom it is. */
+	KUNIT_EXPECT_EQ(test, 1, shadow->mirror.finish_busy);
+	KUNIT_EXPECT_EQ(test, 0, atomic_read(&extent.returned));
+	complete_all(&shadow->may_end);
+	actor_join(test, &actor);
+	KUNIT_EXPECT_EQ(test, 3, shadow->waited);
+	KUNIT_EXPECT_EQ(test, 0, shadow->mirror.finish_busy);
+	invalidate(addr, addr + LENGTH);
+	KUNIT_EXPECT_EQ(test, 2, finishes_refused);
+	KUNIT_EXPECT_EQ(test, 4, shadow->waited);
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+#else
+static void waits_without_a_finish(struct kunit *test)
+{
+	kunit_skip(test, "needs a second pass");
+}
+#endif
+
 static void waits_come_after_all_drops(struct kunit *test)
 {
 	unsigned long addr = map_memory(test);
@@ -3275,6 +3328,7 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(removed_mirror_refuses),
 	KUNIT_CASE(remove_within_invalidation),
 	KUNIT_CASE(wait_is_reentrant),
+	KUNIT_CASE(waits_without_a_finish),
 	KUNIT_CASE(waits_come_after_all_drops),
 	KUNIT_CASE(window_open_refuses),
 	KUNIT_CASE(aliasing_caches_refuse_windows),
