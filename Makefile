@@ -47,7 +47,7 @@ help:
 	@echo '  check-repeat   the races of check-debug, N times (N=200)        1 hour'
 	@echo '  check-package  the package in a new Debian 12 and 13, and used 40 min'
 	@echo "  check-mm       the kernel's own tests of mm, virtio; all mirrored  15 min"
-	@echo '  check-soak     rings and windows, disturbed (MINUTES=25)      30 min'
+	@echo '  check-soak     rings, windows, caches, disturbed (MINUTES=25) 30 min'
 	@echo '  check-matrix   guests: two, paused, migrated, killed; CASES="..."  10 min'
 	@echo '  check-series   each commit of the series, built   8 min; 40 the first time'
 	@echo '  check-pfncache KVM on windows: its selftests     3 min; 15 the first time'

@@ -12,10 +12,11 @@ function value(name,    i) {
 	return 0
 }
 
-# drops_in(COUNT): how many live pages were lost, and to which event in COUNT. All
-# events that there are go to the list of nr_events.
-function drops_in(count,    i, n, event, pair, sum) {
-	n = split(value("drops"), event, ",")
+# drops_in(COUNT [, NAME]): how many live pages were lost, and to which event in
+# COUNT; NAME=... has them, or else drops=... . All events that there are go to the
+# list of nr_events.
+function drops_in(count, name,    i, n, event, pair, sum) {
+	n = split(value(name ? name : "drops"), event, ",")
 	for (i = 1; i <= n; i++) {
 		split(event[i], pair, ":")
 		count[pair[1]] = pair[2]

@@ -30,6 +30,8 @@ snapshot() {
 			"drops=unmap:$(($2 * mode)),clear:0,protection_page:$(($2 * mode))" \
 			"worst_wait_ns=$2"
 	done
+	echo "$phase $mode $1 ring pid=0 closed cache chunks=0" \
+		"cache_drops=unmap:$(($2 * mode)),clear:0 worst_wait_ns=$2"
 	for name in pswpout pswpin pgmigrate_success thp_collapse_alloc \
 		thp_split_page; do
 		echo "$phase $mode $1 vm $name $2"
@@ -150,7 +152,10 @@ soaked() {
 		echo "$phase 1 disturber ringflip flips=3 to=100 from=100"
 		snapshot after 2000007
 	done
-	echo "juggle 1 windows flips=3 reads=3 misses=0 live=3 stale=0"
+	for kind in windows caches; do
+		echo "juggle 1 $kind flips=3 reads=3 writes=3 misses=0" \
+			"live=3 stale=0"
+	done
 	echo "canary pages=8 stale=0"
 	echo end
 }
@@ -162,10 +167,21 @@ gate "all is well in a soak" ""
 gate "a soak without a phase" "/^owner_dies/d" "owner_dies: took place"
 gate "too few accesses" "s/mirrored=2000007/mirrored=207/" "1200 accesses"
 gate "too few live pages" "s/:2000007/:207/g" "2400 invalidations"
-gate "a stale read" "/windows/s/stale=0/stale=1/" "page that was gone"
-gate "a stale write" "/^canary/s/stale=0/stale=1/" "page that was gone"
-gate "no canary" "/^canary/d" "page that was gone"
-gate "no windows of the device" "/windows/d" "test device were read"
+gate "too few accesses through caches" \
+	"/=\(indirect\|header\|payload\) /s/mirrored=2000007/mirrored=207/" \
+	"1200 accesses through vhost's caches"
+gate "too few live pages of caches" "/ cache /s/:2000007/:107/" \
+	"200 invalidations found a live page of a cache"
+gate "a stale access of a window" "/windows/s/stale=0/stale=1/" \
+	"through windows to a page that was gone"
+gate "a stale access of a cache" "/caches/s/stale=0/stale=1/" \
+	"through caches to a page that was gone"
+gate "a stale write" "/^canary/s/stale=0/stale=1/" "write to a page that was gone"
+gate "no canary" "/^canary/d" "write to a page that was gone"
+gate "no windows of the device" "/windows/d" "windows of the test device were read"
+gate "no caches of the device" "/caches/d" "caches of the test device were read"
+gate "no writes through caches" "/caches/s/writes=3/writes=0/" \
+	"caches of the test device were read and written"
 gate "no packets" "/ringflip/d" "packets were verified"
 gate "a splat in a soak" "s/^pageout 1 after splats 0/pageout 1 after splats 3/" \
 	"did not complain"

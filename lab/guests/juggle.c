@@ -2,11 +2,13 @@
 /*
  * juggle SECONDS
  *
- * Windows of the test device, each in a domain of its own, with two threads
- * that read through all of them and one that takes their pages away in every
- * way that a system call has. Each page holds how often it was replaced: what
- * a reader gets may be newer than what was published when it began, or nothing
- * yet, but never older. The result is one line of NAME=VALUE.
+ * Windows of the test device, each in a domain of its own, and caches, with two
+ * threads that read and write through all of them and one that takes their pages
+ * away in every way that a system call has. Each page holds how often it was
+ * replaced: what a thread reads may be newer than what was published when it began,
+ * or nothing yet while the page is being replaced, but never older. What it writes
+ * is in the process's memory then, unless the page is replaced meanwhile. The
+ * result is a line of NAME=VALUE for the windows, and one for the caches.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -17,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,42 +27,101 @@
 #include "mmu_mirror_util.h"
 
 #define NR_WINDOWS	4
+/* One is for reading, the others are for both. */
+#define NR_CACHES	3
+#define NR_JUGGLED	(NR_WINDOWS + NR_CACHES)
 #define NR_PAGES	16
-#define NR_READERS	2
+#define NR_THREADS	2
 
+/*
+ * The page's first word is its age, the next ones are what each thread has written
+ * through the device. While it is being replaced, its flips are odd.
+ */
 struct page {
 	unsigned long *word;
 	atomic_ulong published;
+	atomic_ulong flips;
 };
 
 static struct juggled {
 	int fd;
+	bool writable;
+	struct sum *sum;
 	char *mem;
 	struct page page[NR_PAGES];
-} juggled[NR_WINDOWS];
+} juggled[NR_JUGGLED];
+
+static struct sum {
+	const char *name;
+	atomic_ulong flips;
+	atomic_ulong reads;
+	atomic_ulong writes;
+	atomic_ulong misses;
+	atomic_ulong stale;
+} windows = { .name = "windows" }, caches = { .name = "caches" };
 
 static atomic_bool over;
-static atomic_ulong nr_reads, nr_misses, nr_stale;
 
-static void *reader(void *arg)
+/* Has the page stayed the same since its flips were so many? */
+static bool stayed(struct page *p, unsigned long flips)
 {
-	unsigned int seed = (uintptr_t)arg;
+	return flips % 2 == 0 && atomic_load(&p->flips) == flips;
+}
+
+static bool read_through(struct juggled *j, struct page *p)
+{
+	unsigned long flips = atomic_load(&p->flips);
+	unsigned long published = atomic_load(&p->published);
 	unsigned long value;
 
-	while (!atomic_load(&over)) {
-		struct juggled *j = &juggled[rand_r(&seed) % NR_WINDOWS];
-		struct page *p = &j->page[rand_r(&seed) % NR_PAGES];
-		unsigned long published = atomic_load(&p->published);
+	if (mirror_read(j->fd, p->word, &value))
+		return false;
+	atomic_fetch_add(&j->sum->reads, 1);
+	if (value < published && (value || stayed(p, flips)))
+		atomic_fetch_add(&j->sum->stale, 1);
+	return true;
+}
 
-		if (mirror_read(j->fd, p->word, &value)) {
-			atomic_fetch_add(&nr_misses, 1);
-			/* A fill is on its way. */
-			usleep(1000);
+/* By a system call, as there may be no page at the moment. */
+static bool own_memory(unsigned long *word, unsigned long *value)
+{
+	struct iovec to = { .iov_base = value, .iov_len = sizeof(*value) };
+	struct iovec from = { .iov_base = word, .iov_len = sizeof(*word) };
+
+	return process_vm_readv(getpid(), &to, 1, &from, 1, 0) ==
+	       sizeof(*word);
+}
+
+static bool write_through(struct juggled *j, struct page *p,
+			  unsigned int thread, unsigned long next)
+{
+	unsigned long *word = &p->word[1 + thread];
+	unsigned long flips = atomic_load(&p->flips);
+	unsigned long value;
+
+	if (mirror_write(j->fd, word, next))
+		return false;
+	atomic_fetch_add(&j->sum->writes, 1);
+	if (own_memory(word, &value) && value != next && stayed(p, flips))
+		atomic_fetch_add(&j->sum->stale, 1);
+	return true;
+}
+
+static void *access_all(void *arg)
+{
+	unsigned int thread = (uintptr_t)arg;
+	unsigned int seed = thread + 1;
+
+	for (unsigned long n = 1; !atomic_load(&over); n++) {
+		struct juggled *j = &juggled[rand_r(&seed) % NR_JUGGLED];
+		struct page *p = &j->page[rand_r(&seed) % NR_PAGES];
+
+		if (read_through(j, p) &&
+		    (!j->writable || write_through(j, p, thread, n)))
 			continue;
-		}
-		atomic_fetch_add(&nr_reads, 1);
-		if (value && value < published)
-			atomic_fetch_add(&nr_stale, 1);
+		atomic_fetch_add(&j->sum->misses, 1);
+		/* A fill is on its way. */
+		usleep(1000);
 	}
 	return NULL;
 }
@@ -99,6 +161,7 @@ static void flip(struct page *p, unsigned long n)
 	unsigned long *word = p->word, next = atomic_load(&p->published) + 1;
 	void *away;
 
+	atomic_fetch_add(&p->flips, 1);
 	switch (n % 8) {
 	case 0:
 		madvise(word, page_size, MADV_DONTNEED);
@@ -137,9 +200,10 @@ static void flip(struct page *p, unsigned long n)
 	/* Now: a page that is away has to come back before the store below. */
 	__atomic_store_n(word, next, __ATOMIC_RELAXED);
 	atomic_store(&p->published, next);
+	atomic_fetch_add(&p->flips, 1);
 }
 
-static void begin(struct juggled *j)
+static void begin(struct juggled *j, enum test_mirror_kind kind, bool writable)
 {
 	j->mem = mmap(NULL, NR_PAGES * page_size, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -150,20 +214,43 @@ static void begin(struct juggled *j)
 		*j->page[i].word = 1;
 		atomic_store(&j->page[i].published, 1);
 	}
+	j->sum = kind == TEST_MIRROR_CACHE ? &caches : &windows;
+	j->writable = writable;
 	j->fd = device_open();
 	if (j->fd < 0)
-		fail(DEVICE);
-	errno = -mirror_open(j->fd, j->mem, NR_PAGES * page_size,
-			     TEST_MIRROR_WINDOW, TEST_MIRROR_WRITE);
+		fail("open the device");
+	errno = -mirror_open(j->fd, j->mem, NR_PAGES * page_size, kind,
+			     writable ? TEST_MIRROR_WRITE : 0);
 	if (errno)
-		fail("open a window");
+		fail("open a window or a cache");
 	mirror_fill(j->fd);
+}
+
+/* Of all windows, or of all caches. */
+static void report(struct sum *sum)
+{
+	unsigned long live = 0, worst = 0;
+
+	for (int i = 0; i < NR_JUGGLED; i++) {
+		struct test_mirror_stats stats;
+
+		if (juggled[i].sum != sum)
+			continue;
+		stats = mirror_stats(juggled[i].fd);
+		for (int e = 0; e < TEST_MIRROR_NR_EVENTS; e++)
+			live += stats.drops[e];
+		if (stats.worst_wait_ns > worst)
+			worst = stats.worst_wait_ns;
+	}
+	printf("%s flips=%lu reads=%lu writes=%lu misses=%lu", sum->name,
+	       sum->flips, sum->reads, sum->writes, sum->misses);
+	printf(" live=%lu worst_wait_ns=%lu stale=%lu\n", live, worst,
+	       sum->stale);
 }
 
 int main(int argc, char **argv)
 {
-	unsigned long n, live = 0, worst = 0;
-	pthread_t threads[NR_READERS];
+	pthread_t threads[NR_THREADS];
 	unsigned int seed = 1;
 	unsigned long end;
 
@@ -173,31 +260,26 @@ int main(int argc, char **argv)
 	}
 	page_size = sysconf(_SC_PAGESIZE);
 	for (int i = 0; i < NR_WINDOWS; i++)
-		begin(&juggled[i]);
-	for (uintptr_t i = 0; i < NR_READERS; i++) {
-		if (pthread_create(&threads[i], NULL, reader, (void *)(i + 1)))
+		begin(&juggled[i], TEST_MIRROR_WINDOW, true);
+	for (int i = NR_WINDOWS; i < NR_JUGGLED; i++)
+		begin(&juggled[i], TEST_MIRROR_CACHE, i > NR_WINDOWS);
+	for (uintptr_t i = 0; i < NR_THREADS; i++) {
+		if (pthread_create(&threads[i], NULL, access_all, (void *)i))
 			fail("pthread_create");
 	}
 	end = now_ns() + atoi(argv[1]) * NSEC_PER_SEC;
-	for (n = 0; now_ns() < end; n++) {
-		struct juggled *j = &juggled[rand_r(&seed) % NR_WINDOWS];
+	for (unsigned long n = 0; now_ns() < end; n++) {
+		struct juggled *j = &juggled[rand_r(&seed) % NR_JUGGLED];
 
 		flip(&j->page[rand_r(&seed) % NR_PAGES], n);
-		/* The readers are to see something in between. */
+		atomic_fetch_add(&j->sum->flips, 1);
+		/* The threads are to see something in between. */
 		sched_yield();
 	}
 	atomic_store(&over, true);
-	for (int i = 0; i < NR_READERS; i++)
+	for (int i = 0; i < NR_THREADS; i++)
 		pthread_join(threads[i], NULL);
-	for (int i = 0; i < NR_WINDOWS; i++) {
-		struct test_mirror_stats stats = mirror_stats(juggled[i].fd);
-
-		for (int e = 0; e < TEST_MIRROR_NR_EVENTS; e++)
-			live += stats.drops[e];
-		if (stats.worst_wait_ns > worst)
-			worst = stats.worst_wait_ns;
-	}
-	printf("flips=%lu reads=%lu misses=%lu live=%lu worst_wait_ns=%lu stale=%lu\n",
-	       n, nr_reads, nr_misses, live, worst, nr_stale);
+	report(&windows);
+	report(&caches);
 	return 0;
 }

@@ -2,12 +2,15 @@
 /*
  * ringflip MILLISECONDS INVALIDATIONS
  *
- * A client of /dev/vhost-net that pulls its own ring pages away between, and
- * with fork also during, the packets that it moves and verifies: munmap() and
- * mmap() in the same place, mremap() away and back, fork() and the copies that
- * the next writes then make. It goes on for that long and until that many
- * invalidations have found a live ring page. It begins when it is told to, by a
- * line on its standard input after its own "ready".
+ * A client of /dev/vhost-net that pulls its own memory away between, and with fork
+ * also during, the packets that it moves and verifies: munmap() and mmap() in the
+ * same place, mremap() away and back, fork() and the copies that the next writes
+ * then make. The memory is that of the rings, and of the next packets' buffers with
+ * their tables of indirect descriptors, which vhost reaches through its cache. It
+ * goes on for that long and until that many invalidations have found a live ring
+ * page. It begins when it is told to, by a line on its standard input after its own
+ * "ready". What an old page of a buffer would do is seen: the packet is another, or
+ * nobody has written how many buffers it is in.
  *
  * The client itself is that of vhost's selftests.
  */
@@ -23,6 +26,8 @@
 
 /* However few invalidations there are, and however slow the machine. */
 #define GIVE_UP_MS 30000
+/* With it, a third of the packets are short enough for the cache. */
+#define SPREAD 128
 
 static int fail(const char *what)
 {
@@ -90,15 +95,25 @@ static int fork_and_go_on(struct client *c)
 	return 0;
 }
 
+/* Where the queue's next packets are, with the tables. */
+static void *next_bufs(struct client *c, struct queue *queue)
+{
+	size_t next = queue->avail_idx % c->num * BUF_SIZE;
+
+	return queue->bufs + next / PART_ROOM * PART_ROOM;
+}
+
 static int flip(struct client *c, unsigned int n)
 {
-	void *part = c->queue[n % NR_QUEUES].part[n / NR_QUEUES % NR_PARTS];
+	struct queue *queue = &c->queue[n % NR_QUEUES];
+	void *part = queue->part[n / NR_QUEUES % NR_PARTS];
+	void *bufs = next_bufs(c, queue);
 
 	switch (n / (NR_QUEUES * NR_PARTS) % 3) {
 	case 0:
-		return client_settle(c) || remap(part) ? -1 : 0;
+		return client_settle(c) || remap(part) || remap(bufs) ? -1 : 0;
 	case 1:
-		return client_settle(c) || move(part) ? -1 : 0;
+		return client_settle(c) || move(part) || move(bufs) ? -1 : 0;
 	default:
 		return fork_and_go_on(c);
 	}
@@ -117,7 +132,10 @@ static unsigned long bytes(struct client *c, int q)
 
 int main(int argc, char **argv)
 {
-	struct client_config config = {};
+	struct client_config config = {
+		.features = 1ULL << VIRTIO_RING_F_INDIRECT_DESC |
+			    1ULL << VIRTIO_NET_F_MRG_RXBUF,
+	};
 	struct stats stats;
 	struct client c;
 	unsigned long first, wanted;
@@ -131,6 +149,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	wanted = strtoul(argv[2], NULL, 0);
+	packet_spread = SPREAD;
 	if (client_open(&c, &config) || client_warm_up(&c))
 		return 1;
 	puts("ready");

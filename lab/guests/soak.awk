@@ -12,9 +12,16 @@ BEGIN {
 	subject = "soak"
 	WANTED_ACCESSES = 1e8 / 25 * minutes
 	WANTED_LIVE = 1e5 / 25 * minutes
+	WANTED_CACHED = 1e6 / 25 * minutes
+	WANTED_CACHE_LIVE = 1e4 / 25 * minutes
 }
 
-function add_ring(sign,    event, count) {
+# Of a line of counters: of a ring part, of a kind of guest memory, or of a cache.
+function add_ring(sign,    event, count, of_cache) {
+	if ($0 ~ / cache /)
+		cache_lost += sign * drops_in(of_cache, "cache_drops")
+	if (value("part") ~ /^(indirect|header|payload)$/)
+		cached += sign * value("mirrored")
 	mirrored[$1] += sign * value("mirrored")
 	fallback[$1] += sign * value("fallback")
 	live[$1] += sign * drops_in(count)
@@ -41,15 +48,16 @@ $1 == "end" { ended = 1 }
 $1 == "rounds" { rounds = $2 }
 $1 == "canary" {
 	canary_pages = value("pages")
-	stale += value("stale")
+	stale = value("stale")
 	canaried = 1
 }
-$3 == "windows" {
+$3 == "windows" || $3 == "caches" {
 	operations[$1] += value("flips")
-	reads += value("reads")
-	misses += value("misses")
-	juggled += value("live")
-	stale += value("stale")
+	reads[$3] += value("reads")
+	writes[$3] += value("writes")
+	misses[$3] += value("misses")
+	juggled[$3] += value("live")
+	stale_in[$3] += value("stale")
 	if (value("worst_wait_ns") + 0 > worst)
 		worst = value("worst_wait_ns") + 0
 }
@@ -66,6 +74,19 @@ $3 == "disturber" {
 	if ($4 == "ringflip")
 		packets[$1] += value("to") + value("from")
 	operations[$1] += value("done") + value("flips")
+}
+
+function print_juggled(name) {
+	printf "# %s of the test device: %d reads, %d writes, %d found nothing, %d live pages lost, %d stale accesses\n",
+		name, reads[name], writes[name], misses[name], juggled[name],
+		stale_in[name]
+}
+
+function demand_juggled(name) {
+	demand(reads[name] > 0 && writes[name] > 0 && juggled[name] > 0,
+	       name " of the test device were read and written, and lost pages")
+	demand(name in stale_in && stale_in[name] == 0,
+	       "no access through " name " to a page that was gone")
 }
 
 END {
@@ -91,9 +112,11 @@ END {
 	printf "#\n# on vhost: %d accesses in %d sections, %d live pages lost, %d bytes verified\n",
 		accesses, accesses - (last_shared - first_shared), lost,
 		verified
-	printf "# on the test device: %d sections, %d found nothing, %d live pages lost\n",
-		reads, misses, juggled
-	printf "# canary: %d pages looked at; stale accesses: %d; worst wait: %.1f ms\n",
+	printf "# of these, through caches: %d accesses; their live pages lost: %d\n",
+		cached, cache_lost
+	print_juggled("windows")
+	print_juggled("caches")
+	printf "# canary: %d pages looked at; stale words: %d; worst wait: %.1f ms\n",
 		canary_pages, stale, worst / 1e6
 	for (i = 1; i <= n; i++)
 		demand(seen[phases[i]] > 0 && operations[phases[i]] > 0,
@@ -104,11 +127,17 @@ END {
 	demand(lost >= WANTED_LIVE,
 	       sprintf("%d invalidations found a live ring page, wanted %d",
 		       lost, WANTED_LIVE))
-	demand(reads > 0 && juggled > 0,
-	       "windows of the test device were read and lost pages")
+	demand(cached >= WANTED_CACHED,
+	       sprintf("%d accesses through vhost's caches, wanted %d",
+		       cached, WANTED_CACHED))
+	demand(cache_lost >= WANTED_CACHE_LIVE,
+	       sprintf("%d invalidations found a live page of a cache, wanted %d",
+		       cache_lost, WANTED_CACHE_LIVE))
+	demand_juggled("windows")
+	demand_juggled("caches")
 	demand(verified > 0, "packets were verified")
 	demand(canaried && canary_pages > 0 && stale == 0,
-	       "no access to a page that was gone")
+	       "no write to a page that was gone")
 	demand(splats == 0, "the kernel did not complain")
 	for (i = 1; i <= nr_errors; i++)
 		demand(0, errors[i])

@@ -3,9 +3,9 @@
 #
 # Sourced by lab/guests/machine.sh for `make check-soak`: instead of two modes side by
 # side, mirrored rings only, for a long time and disturbed in more ways. Beside
-# testpmd a client that flips its own rings comes and goes, windows of the test
-# device are juggled, and a canary takes the pages that are freed. What
-# lab/guests/soak.awk reads goes to stdout.
+# testpmd a client that flips its own rings and buffers comes and goes, windows and
+# caches of the test device are juggled, and a canary takes the pages that are freed.
+# What lab/guests/soak.awk reads goes to stdout.
 
 CPU1=/sys/devices/system/cpu/cpu1/online
 MODE=1
@@ -113,7 +113,7 @@ soak() {
 		done
 		PHASE=juggle
 		snapshot before
-		juggle "$SECONDS_EACH" | sed "s/^/$PHASE $MODE windows /"
+		juggle "$SECONDS_EACH" | sed "s/^/$PHASE $MODE /"
 		snapshot after
 	done
 	kill -TERM "$CANARY"

@@ -3,7 +3,7 @@
 #
 # lab/tiers/soak.sh
 #
-# Rings and windows, disturbed for MINUTES.
+# Rings, windows and caches, disturbed for MINUTES.
 
 # shellcheck source=lab/lib/env.sh
 . "$(dirname "$0")/../lib/env.sh"

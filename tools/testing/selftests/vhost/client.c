@@ -580,6 +580,26 @@ static struct vring_desc *table_of(struct client *c, int q, uint16_t slot)
 			sizeof(struct vring_desc));
 }
 
+/* Only the device says in how many buffers a packet is, and only if it may be many. */
+static void forget_buffers(struct client *c, char *buf)
+{
+	struct virtio_net_hdr_mrg_rxbuf *hdr = (void *)buf;
+
+	if (c->features & (1ULL << VIRTIO_NET_F_MRG_RXBUF))
+		hdr->num_buffers = UINT16_MAX;
+}
+
+static int check_buffers(struct client *c, const char *buf)
+{
+	const struct virtio_net_hdr_mrg_rxbuf *hdr = (const void *)buf;
+
+	if (!(c->features & (1ULL << VIRTIO_NET_F_MRG_RXBUF)) ||
+	    hdr->num_buffers == 1)
+		return 0;
+	note("a packet in %u buffers, not 1", hdr->num_buffers);
+	return -1;
+}
+
 static void put_avail(struct client *c, int q, void *buf, size_t size)
 {
 	struct queue *queue = &c->queue[q];
@@ -772,9 +792,12 @@ int client_received(struct client *c, unsigned int n)
 {
 	char frame[BUF_SIZE];
 
-	for (unsigned int i = 0; i < n; i++)
-		put_avail(c, RX, buf_of(c, RX, c->queue[RX].avail_idx % c->num),
-			  BUF_SIZE - sizeof(struct vring_desc));
+	for (unsigned int i = 0; i < n; i++) {
+		char *buf = buf_of(c, RX, c->queue[RX].avail_idx % c->num);
+
+		forget_buffers(c, buf);
+		put_avail(c, RX, buf, BUF_SIZE - sizeof(struct vring_desc));
+	}
 	if (queue_publish(&c->queue[RX]))
 		return -1;
 	for (unsigned int i = 0; i < n; i++) {
@@ -790,6 +813,7 @@ int client_received(struct client *c, unsigned int n)
 		uint32_t len;
 
 		if (take_used(c, RX, &len) ||
+		    check_buffers(c, buf_of(c, RX, slot)) ||
 		    check_frame(buf_of(c, RX, slot) + NET_HDR, len - NET_HDR,
 				c->next_seq[RX]++))
 			return -1;
