@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/vm/boot.sh -k stock|plain|ours-SERIES|stock-SERIES|NAME -r ROOTDIR -o OUTDIR [-t SECONDS] [-m MIB]
+# lab/vm/boot.sh -k stock|timed|plain|ours-SERIES|stock-SERIES|NAME -r ROOTDIR -o OUTDIR [-t SECONDS] [-m MIB]
 #             [-s CPUS[/POSSIBLE]] [-i ext4] [-c CPU] [-a "KERNEL ARGUMENTS"]
 #             [-q "QEMU ARGUMENTS"] [-I]
 #
@@ -80,7 +80,7 @@ mkdir -p "$OUT"
 OUT=$(cd "$OUT" && pwd)
 
 case $KERNEL in
-stock|plain) vmlinuz=$CACHE/stock/boot/vmlinuz-$(stock_release) ;;
+stock|timed|plain) vmlinuz=$CACHE/stock/boot/vmlinuz-$(stock_release) ;;
 ours-*) vmlinuz=$CACHE/stock-${KERNEL#ours-}/boot/vmlinuz-$(release_of "stock-${KERNEL#ours-}") ;;
 stock-*) vmlinuz=$CACHE/$KERNEL/boot/vmlinuz-$(release_of "$KERNEL") ;;
 *) vmlinuz=$(kernel "$KERNEL")/$IMAGE ;;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/vm/modules.sh stock | ours-SERIES | plain | running | warn-7.3 [MAKE ARGUMENT...]
+# lab/vm/modules.sh stock | ours-SERIES | timed | plain | running | warn-7.3 [MAKE ARGUMENT...]
 #
 # Build our modules and the patched vhost out of tree, and print the directory
 # that they are in:
@@ -9,6 +9,7 @@
 #            (the kernel's own for vhost and GUP as well) and samples: what the
 #            tests load
 #   ours-SERIES as stock, for the stock kernel of that series (lab/vm/kernels.tsv)
+#   timed    as stock, without the injection points, which take time
 #   plain    for the stock kernel, without them: what a user would load
 #   running  as plain, for the kernel that this machine runs (or KDIR); vhost
 #            is patched only where a source of that version is at hand
@@ -19,14 +20,14 @@
 # shellcheck source=lab/lib/env.sh
 . "$(dirname "$0")/../lib/env.sh"
 
-name=${1:?usage: lab/vm/modules.sh stock|ours-SERIES|plain|running|warn-7.3 [make argument...]}
+name=${1:?usage: lab/vm/modules.sh stock|ours-SERIES|timed|plain|running|warn-7.3 [make argument...]}
 shift
 need_build
 unset_ksrc=
 options=
 goals=modules
 case $name in
-stock|plain)
+stock|timed|plain)
 	"$LAB/vm/fetch.sh" stock >/dev/null
 	release=$(stock_release)
 	KDIR=$CACHE/stock/usr/src/linux-headers-$release
@@ -95,7 +96,7 @@ config() {
 	case $name in
 	plain|running) return ;;
 	esac
-	echo "CONFIG_MMU_RANGE_MIRROR_INJECT=y"
+	[ "$name" = timed ] || echo "CONFIG_MMU_RANGE_MIRROR_INJECT=y"
 	echo "CONFIG_SAMPLE_MMU_RANGE_MIRROR=m"
 	echo "CONFIG_TEST_MMU_MIRROR_TLB=m"
 	echo "CONFIG_TEST_MMU_RANGE_MIRROR=m"

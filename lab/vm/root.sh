@@ -7,7 +7,8 @@
 # Make ROOTDIR a root that lab/vm/boot.sh can pack: the C init, busybox (both for
 # ARCH, one of lab/vm/arch.sh, if it is given), and
 #   -k KERNEL   whose modules are meant: stock (with the test build of ours),
-#               plain (with the ordinary build), ours-SERIES (as stock),
+#               timed (the same without injection points), plain (with the
+#               ordinary build), ours-SERIES (as stock),
 #               stock-SERIES (as it comes), or the name of a kernel that
 #               lab/vm/build.sh built. Before -m and -M
 #   -m MODULE   a module, with what it depends on; nothing if it is built in
@@ -75,7 +76,7 @@ merge_modules() {
 
 kernel() {
 	case $1 in
-	stock|plain) merge_modules "$1" stock ;;
+	stock|timed|plain) merge_modules "$1" stock ;;
 	ours-*) merge_modules "$1" "stock-${1#ours-}" ;;
 	stock-*)
 		MODROOT=$CACHE/$1

@@ -28,38 +28,15 @@
 #include <lib/test_mmu_mirror_tlb_uapi.h>
 #include <lib/test_mmu_range_mirror_uapi.h>
 
+#include "cost.h"
+
 #define NR_PAGES	64
 #define NR_MUNMAPS	1001
 #define NR_THREADS	2
 #define APART		(16UL << 20)
-#define NR_ROUNDS_MAX	1000
 #define SLICE_NS	20000000ULL
 
 static size_t page_size;
-
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static void report(const char *subject, const char *what, double *values, int n)
-{
-	qsort(values, n, sizeof(*values), by_value);
-	printf("%s\t%s\t%.1f\t%.1f\t%.1f\n", subject, what, values[n / 2],
-	       values[n / 4], values[n * 3 / 4]);
-}
-
-static void *map(void *at, size_t size)
-{
-	void *p = mmap(at, size, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (p == MAP_FAILED)
-		err(1, "mmap");
-	return p;
-}
 
 static void cost_munmap(void)
 {
@@ -95,15 +72,6 @@ static const char *const mirrors_names[NR_MIRRORS] = {
 	[ELSEWHERE] = "one mirror of other memory",
 	[CACHE_ELSEWHERE] = "a cache of other memory",
 };
-
-static int open_device(const char *path, unsigned long command, void *arg)
-{
-	int fd = open(path, O_RDWR);
-
-	if (fd < 0 || ioctl(fd, command, arg))
-		err(1, "%s", path);
-	return fd;
-}
 
 static unsigned int mirror_kind(enum mirrors mirrors)
 {
@@ -155,14 +123,6 @@ struct worker {
 	int cow;
 	double per_second;
 };
-
-static uint64_t now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
-}
 
 static void touch(char *p)
 {
