@@ -40,9 +40,10 @@ export GIT_CONFIG_GLOBAL GIT_CONFIG_NOSYSTEM GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL \
 	GIT_COMMITTER_DATE
 
 # The patches, one file of the kernel each: "PATCH:FILE", and where its hunks are.
-for patch in "$REPO/patches/$base"/*.patch "$series/$base"/*.patch \
+for patch in "$REPO/patches/$base"/* "$series/$base"/*.patch \
 	"$series"/*.patch; do
 	id=$(basename "$patch" .patch)
+	patch=$("$REPO/packaging/fits" "$src" "$patch")
 	case $id in
 	[0-9]*) id=${id%%-*} ;;
 	esac

@@ -134,6 +134,49 @@ packaged() {
 	export PATH
 }
 
+vsock=$out/source/linux-source-6.12/drivers/vhost/vsock.c
+states=$package/patches/6.12/0019-vhost-read-headers-of-vsock-through-a-cache
+
+# as_before NAME PATCH...: the source, with what each of these changes in place of the
+# three lines there that read a header.
+as_before() {
+	name=$1
+	shift
+	cp "$vsock" "$out/vsock.c"
+	awk 'FILENAME != ARGV[ARGC - 1] {
+		if (/^@@/)
+			hunk = FILENAME
+		if (hunk == FILENAME && /^[ -]/)
+			before = before substr($0, 2) "\n"
+		next
+	}
+	{ line[++n] = $0 }
+	/copy_from_iter[(]/ { at = n }
+	END {
+		for (i = 1; i <= n; i++) {
+			if (i == at)
+				printf "%s", before
+			if (i < at - 1 || i > at + 1)
+				print line[i]
+		}
+	}' "$@" "$out/vsock.c" >"$vsock"
+	as_of "$z" "$name"
+	cp "$out/vsock.c" "$vsock"
+}
+
+# Each state of the source gets the patch that is for it, and that alone.
+each_state() {
+	for state in "$states"/*.patch; do
+		as_before state "$state"
+		fits state || return 1
+		sed -n 's/^+\t/\t/p' "$state" >"$out/wanted"
+		[ -s "$out/wanted" ] && [ "$(grep -cFxf "$out/wanted" \
+			"$package/module/drivers/vhost/vsock.c")" = \
+			"$(wc -l <"$out/wanted")" ] || return 1
+	done
+	[ "$(find "$states" -name '*.patch' | wc -l)" -gt 1 ]
+}
+
 another_revision() {
 	(packaged 6.12.1-1 && refuses "linux-source-6.12 is 6.12.1-1" right)
 }
@@ -162,6 +205,13 @@ result_of "a kernel without headers is refused" \
 result_of "a kernel without source is refused" \
 	refuses "install linux-source-6.12 $kernel" none
 result_of "and it is prepared after all of these" fits right
+result_of "each state of a source that was changed is prepared" each_state
+as_before none /dev/null
+result_of "a state that no patch is for is refused" \
+	refuses "does not apply to vhost" none
+as_before both "$states"/*.patch
+result_of "one that two patches are for is refused" \
+	refuses "does not apply to vhost" both
 
 sed -i '/^\tvhost_workers_free(dev);/a\	/* A line more. */' \
 	"$out/source/linux-source-6.12/drivers/vhost/vhost.c"

@@ -179,7 +179,8 @@ warnings() {
 	build_modules >"$out/module-log" 2>&1
 	{
 		kernel_files
-		sed -n 's#^+++ b/\([^	]*\).*#\1#p' patches/6.12/*.patch
+		find patches/6.12 -name '*.patch' -exec cat {} + |
+			sed -n 's#^+++ b/\([^	]*\).*#\1#p'
 	} | sort -u | grep '\.[ch]$' >"$out/ours"
 	grep -Ff "$out/ours" "$out/module-log" || true
 	grep '^no build' "$out/module-log" || true

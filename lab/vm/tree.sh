@@ -4,7 +4,7 @@
 # lab/vm/tree.sh SERIES
 #
 # Make or refresh the overlay tree of one base, and print its path: the source,
-# our files laid over it, and patches/<base>/*.patch applied, with no fuzz.
+# our files laid over it, and patches/<base> applied, with no fuzz.
 # A file whose content does not change keeps its mtime, so that the next build
 # is as short as the change. KTREE is a tree that is ready already.
 
@@ -43,16 +43,18 @@ mkdir -p "$TMP"
 	grep -Ev '\.(o|ko|mod|cmd|orig|rej)$|/\.' >"$TMP/ours"
 mkdir "$TMP/new"
 tar -C "$REPO" -c -T "$TMP/ours" | tar -C "$TMP/new" -x
-cat "$REPO/patches/$base"/*.patch 2>/dev/null |
+find -L "$REPO/patches/$base" -name '*.patch' -exec cat {} + |
 	sed -n 's#^+++ b/\([^	]*\).*#\1#p' | sort -u >"$TMP/patched"
 while read -r file; do
 	mkdir -p "$TMP/new/$(dirname "$file")"
 	[ ! -f "$src/$file" ] || cp "$src/$file" "$TMP/new/$file"
 done <"$TMP/patched"
-for patch in "$REPO/patches/$base"/*.patch; do
-	[ -f "$patch" ] || continue
-	patch -d "$TMP/new" -p1 -s -F0 --no-backup-if-mismatch -i "$patch" >&2 ||
-		die "${patch#"$REPO"/} does not apply to $base"
+for patch in "$REPO/patches/$base"/*; do
+	{
+		fitting=$("$REPO/packaging/fits" "$TMP/new" "$patch") &&
+			patch -d "$TMP/new" -p1 -s -F0 --no-backup-if-mismatch \
+				-i "$fitting" >&2
+	} || die "${patch#"$REPO"/} does not apply to $base"
 done
 (cd "$TMP/new" && find . -type f) | sed 's#^\./##' | sort >"$TMP/overlay"
 
