@@ -138,6 +138,11 @@ kernels() {
 		die "no kernel ${1:-} in lab/vm/kernels.tsv"
 }
 
+# series_of KERNEL: of lab/vm/kernels.tsv, whose source and patches it has.
+series_of() {
+	kernels "$1" | awk -F'\t' '{ print $3 ~ /^[0-9]+[.][0-9]+$/ ? $3 : $1 }'
+}
+
 # ksrc BASE: the user's own source, if it belongs to BASE. What has two-pass
 # notifiers is treated as 7.3, everything older as 6.12.
 ksrc() {

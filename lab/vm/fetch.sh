@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/vm/fetch.sh src-SERIES | stock | stock-SERIES | herd | busybox-ARCHITECTURE
+# lab/vm/fetch.sh src-SERIES | stock | stock-rt | stock-SERIES | herd | busybox-ARCHITECTURE
 #
 # Fetch one thing from Debian's archive into the cache, unless it is there, and
 # print its path. Nothing but tools is ever installed: packages are unpacked
@@ -142,22 +142,25 @@ fetch_src() {
 }
 
 newest_headers() {
-	apt-cache search --names-only '^linux-headers-6\.12\..*-cloud-amd64$' |
+	apt-cache search --names-only "^linux-headers-6\\.12\\..*-$1-amd64\$" |
 		cut -d' ' -f1 | sort -V | tail -n 1
 }
 
+# fetch_stock NAME FLAVOUR COMMON: of 6.12; COMMON is what the headers that it shares
+# with others of its kind are called.
 fetch_stock() {
-	locked stock
-	if [ ! -d "$CACHE/stock" ]; then
-		headers=$(newest_headers)
+	locked "$1"
+	if [ ! -d "$CACHE/$1" ]; then
+		headers=$(newest_headers "$2")
 		if [ -z "$headers" ]; then
 			update_lists
-			headers=$(newest_headers)
+			headers=$(newest_headers "$2")
 		fi
-		[ -n "$headers" ] || die "no 6.12 cloud kernel in apt's lists"
+		[ -n "$headers" ] || die "no 6.12 $2 kernel in apt's lists"
 		release=${headers#linux-headers-}
-		abi=${release%-cloud-amd64}
-		download system_apt "$headers" "linux-headers-$abi-common" \
+		abi=${release%-"$2"-amd64}
+		common=linux-headers-$abi-$3
+		download system_apt "$headers" "$common" \
 			"linux-kbuild-$abi" "linux-image-$release-unsigned"
 		say "unpacking the stock kernel $release"
 		mkdir -p "$TMP/out"
@@ -166,14 +169,14 @@ fetch_stock() {
 		done
 		# The headers expect themselves under /usr/src.
 		# shellcheck disable=SC2016
-		echo 'include $(dir $(lastword $(MAKEFILE_LIST)))../'"linux-headers-$abi-common/Makefile" \
+		echo 'include $(dir $(lastword $(MAKEFILE_LIST)))../'"$common/Makefile" \
 			>"$TMP/out/usr/src/$headers/Makefile"
 		# Debian 13 has the modules under /usr only.
 		[ -d "$TMP/out/lib" ] || ln -s usr/lib "$TMP/out/lib"
 		depmod -b "$TMP/out" "$release"
-		publish stock
+		publish "$1"
 	fi
-	echo "$CACHE/stock"
+	echo "$CACHE/$1"
 }
 
 # A cloud kernel of a series of another suite, with its headers. The tools that come
@@ -247,9 +250,10 @@ fetch_busybox() {
 [ "$(uname -m)" = x86_64 ] || die "the lab runs on x86-64 only"
 case ${1:-} in
 src-*) fetch_src "${1#src-}" ;;
-stock) need kmod xz-utils; fetch_stock ;;
+stock) need kmod xz-utils; fetch_stock stock cloud common ;;
+stock-rt) need kmod xz-utils; fetch_stock stock-rt rt common-rt ;;
 stock-*) need kmod xz-utils; fetch_stock_of "${1#stock-}" ;;
 herd) fetch_herd ;;
 busybox-*) fetch_busybox "${1#busybox-}" ;;
-*) die "usage: lab/vm/fetch.sh src-SERIES|stock|stock-SERIES|herd|busybox-ARCHITECTURE" ;;
+*) die "usage: lab/vm/fetch.sh src-SERIES|stock|stock-rt|stock-SERIES|herd|busybox-ARCHITECTURE" ;;
 esac

@@ -8,7 +8,7 @@
 #   stock    for the stock kernel, with the injection points, test devices
 #            (the kernel's own for vhost and GUP as well) and samples: what the
 #            tests load
-#   ours-SERIES as stock, for the stock kernel of that series (lab/vm/kernels.tsv)
+#   ours-SERIES as stock, for the stock kernel of that line of lab/vm/kernels.tsv
 #   timed    as stock, without the injection points, which take time
 #   plain    for the stock kernel, without them: what a user would load
 #   running  as plain, for the kernel that this machine runs (or KDIR); vhost
@@ -36,11 +36,11 @@ stock|timed|plain)
 	unset_ksrc=yes
 	;;
 ours-*)
-	base=${name#ours-}
+	base=$(series_of "${name#ours-}")
 	mkdir -p "$CACHE/build/$name"
-	"$LAB/vm/headers.sh" "stock-$base" >"$CACHE/build/$name/headers"
+	"$LAB/vm/headers.sh" "stock-${name#ours-}" >"$CACHE/build/$name/headers"
 	{ read -r KDIR; read -r options; } <"$CACHE/build/$name/headers"
-	release=$(release_of "stock-$base")
+	release=$(release_of "stock-${name#ours-}")
 	# Words on purpose.
 	# shellcheck disable=SC2086
 	set -- $options "$@"

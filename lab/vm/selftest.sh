@@ -31,7 +31,7 @@ stock|ours-*)
 	# A mask of CPUs has two words.
 	cpus=2/66
 	base=6.12
-	[ "$kernel" = stock ] || base=${kernel#ours-}
+	[ "$kernel" = stock ] || base=$(series_of "${kernel#ours-}")
 	# The others have no xfs, and no persistent memory.
 	modules="$modules -m xfs -m vhost_scsi -m target_core_mod"
 	modules="$modules -m nd_e820 -m nd_pmem"
@@ -76,6 +76,7 @@ devices="test_mmu_range_mirror test_mmu_mirror_tlb"
 samples="mirror_odp mirror_shadow mirror_window"
 kind=${kernel%%-*}
 [ "$kind" != ours ] || kind=stock
+[ "$kernel" != ours-rt ] || kind=rt
 if [ -n "$KARCH" ]; then
 	# With nothing of Debian's but busybox, and nothing on a disk.
 	tools=
