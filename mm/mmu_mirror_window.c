@@ -946,6 +946,12 @@ static bool window_shuns(struct mmu_mirror_window *window)
 	return READ_ONCE(window->forgotten) && resting(&window->rest);
 }
 
+static bool window_shuns_page(struct mmu_mirror_window *window,
+			      unsigned long index)
+{
+	return READ_ONCE(window->forgotten) == index + 1 && window_shuns(window);
+}
+
 static void window_install(struct mmu_mirror_window *window,
 			   unsigned long index, struct page *page)
 {
@@ -953,7 +959,7 @@ static void window_install(struct mmu_mirror_window *window,
 		window_mark(window, index, true);
 		return;
 	}
-	if (READ_ONCE(window->forgotten) == index + 1 && window_shuns(window))
+	if (window_shuns_page(window, index))
 		return;
 	/* A pointer is current: mmu_mirror_window_populate() was first. */
 	if (*window_slot(window, index))

@@ -13,6 +13,7 @@
 out=$LOGS
 mkdir -p "$out"
 cd "$REPO" || exit
+tab=$(printf '\t')
 
 # As git sees the sources, whoever owns the checkout.
 tracked() {
@@ -273,6 +274,14 @@ invariants() {
 	lab/tiers/mutants.sh table | diff - Documentation/mm/mmu_range_mirror_invariants.rst
 }
 
+mutants_apply() {
+	grep -v '^#' lab/tiers/mutants.tsv |
+		while IFS="$tab" read -r name _ _ file script; do
+			! sed "$script" "$file" | cmp -s - "$file" ||
+				echo "$name does not apply to $file"
+		done
+}
+
 figures() {
 	lab/bench/prose.py lab/bench/prose.tsv
 }
@@ -287,6 +296,7 @@ all() {
 	the lab's files that are named are there: named_files
 	no public structure depends on the configuration: layout
 	the table of invariants has the mutants of lab/tiers/mutants.tsv: invariants
+	each of these mutants applies: mutants_apply
 	figures in documents are those that the bench wrote: figures
 	shellcheck: shell
 	coccinelle finds what it should, and nothing else: coccinelle_cases

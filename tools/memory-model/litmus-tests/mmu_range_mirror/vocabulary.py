@@ -30,8 +30,10 @@ STATISTICS = {'installed', 'dropped_pages', 'nr_dirtied', 'collisions', 'drops',
 	      'nr_added', 'nr_ranges', 'nr_commands', 'nr_full', 'nr_syncs'}
 
 CONSTANTS = {'NULL': 0, 'EAGAIN': 11, 'true': 1, 'false': 0, 'MMU_MIRROR_COMPLETED': 16}
-# Nobody adds a range to what is gathered: it is all, or nothing.
+# Nobody adds a range to what is gathered: it is all, or nothing. No load meets a
+# memory error.
 CONSTANT_CALLS = {'mmu_notifier_range_blockable': 1, 'window_page_ok': 1,
+		  'window_shuns_page': 0,
 		  'window_is_sparse': 0, 'window_any_mapped': 1, 'window_have_room': 1,
 		  'IS_ENABLED': 1, 'offset_in_page': 0, 'array_index_nospec': 0,
 		  'gather_is_full': 1, 'trace_mmu_mirror_wait_enabled': 0}
