@@ -31,6 +31,7 @@
 #endif
 
 #define STATS_FILE "/sys/kernel/debug/vhost_ring_mirror"
+#define MIRRORS_FILE "/sys/kernel/debug/mmu_range_mirror"
 #define PARAM_FILE "/sys/module/vhost/parameters/"
 
 #ifndef VHOST_SET_FORK_FROM_OWNER
@@ -1023,6 +1024,33 @@ int stats_gone(int pid)
 	} while (now_ms() < end);
 	note("%u lines of process %d", stats.lines, pid);
 	return -1;
+}
+
+static int nr_windows(int pid)
+{
+	FILE *file = fopen(MIRRORS_FILE, "r");
+	char line[1024];
+	int n = 0;
+
+	if (!file)
+		return fail(MIRRORS_FILE);
+	while (fgets(line, sizeof(line), file))
+		n += strstr(line, " kind=window ") &&
+		     number(line, "pid=") == (unsigned long)pid;
+	fclose(file);
+	return n;
+}
+
+int windows_gone(int pid)
+{
+	long long end = now_ms() + PATIENCE_MS;
+	int n;
+
+	while ((n = nr_windows(pid)) > 0 && now_ms() < end)
+		usleep(10000);
+	if (n > 0)
+		note("process %d has %d windows left", pid, n);
+	return n ? -1 : 0;
 }
 
 long cache_number(int pid, const char *key)

@@ -900,6 +900,11 @@ TEST_F_TIMEOUT(plain, rings_start_anew_elsewhere, TIMEOUT)
 		ASSERT_EQ(0, client_round(c, BATCH));
 		EXPECT_TRUE(is_untouched(old, room));
 	}
+	client_close(c);
+	/* Nor has it any of those places yet. */
+	EXPECT_EQ(0, windows_gone(getpid()));
+	/* The teardown closes it once more. */
+	ASSERT_EQ(0, client_open(c, &config));
 }
 
 /* With an IOTLB the place may change without the ring's address changing. */
@@ -1362,6 +1367,7 @@ TEST_F_TIMEOUT(plain, closed_in_mid_traffic, TIMEOUT)
 		EXPECT_EQ(0, stats_gone(getpid()));
 		EXPECT_EQ(users, module_users("vhost_net"));
 	}
+	EXPECT_EQ(0, windows_gone(getpid()));
 	/* The teardown closes it once more. */
 	ASSERT_EQ(0, client_open(c, &config));
 }
