@@ -20,8 +20,8 @@
 #define VHOST_MEM_TABLE		4
 
 /*
- * Longer payloads go through uaccess. Up to this size a payload costs as much more than
- * by uaccess as a header does, and saves a pair of STAC and CLAC.
+ * Longer payloads go through uaccess. Up to this size a read takes no longer than by
+ * uaccess, a write hardly, and both save a pair of STAC and CLAC.
  * Documentation/admin-guide/mm/vhost_ring_mirror.rst has the figures.
  */
 #define VHOST_MEM_PAYLOAD_MAX	128
