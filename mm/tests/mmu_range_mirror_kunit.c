@@ -2069,7 +2069,7 @@ static void call_forget(void *arg)
 /* A fill that had begun, or was asked for, does not end the rest of a bad page. */
 static void window_forgets_while_filling(struct kunit *test)
 {
-	unsigned long addr = map_memory(test), began;
+	unsigned long addr = map_memory(test), began, until;
 	struct mmu_mirror_domain *domain = mmu_mirror_domain_alloc();
 	struct mmu_mirror_window *window;
 
@@ -2090,9 +2090,11 @@ static void window_forgets_while_filling(struct kunit *test)
 	/* One that waits for its turn meanwhile. */
 	mmu_mirror_window_forget(window, PAGE_SIZE);
 	KUNIT_ASSERT_NULL(test, window->kaddr[1]);
+	until = window->rest.until;
 	mmu_mirror_queue_work(window->queue, &window->fill);
 	flush_work(&window->fill);
 	KUNIT_EXPECT_NULL(test, window->kaddr[1]);
+	KUNIT_EXPECT_EQ(test, until, window->rest.until);
 	mmu_mirror_window_close(window);
 	mmu_mirror_domain_destroy(domain);
 }
