@@ -31,7 +31,6 @@
 #endif
 
 #define STATS_FILE "/sys/kernel/debug/vhost_ring_mirror"
-#define MIRRORS_FILE "/sys/kernel/debug/mmu_range_mirror"
 #define PARAM_FILE "/sys/module/vhost/parameters/"
 
 #ifndef VHOST_SET_FORK_FROM_OWNER
@@ -1025,6 +1024,8 @@ int stats_gone(int pid)
 	note("%u lines of process %d", stats.lines, pid);
 	return -1;
 }
+
+#define MIRRORS_FILE "/sys/kernel/debug/mmu_range_mirror"
 
 static int nr_windows(int pid)
 {

@@ -250,10 +250,10 @@ struct stats {
 int stats_read(struct stats *stats, int pid, int q, int part);
 /* The sum of one number of them, "fills=" or, of a list, "clear:"; or -1. */
 long stats_number(int pid, int q, int part, const char *key);
+/* Wait until a process has no window left, which its mm's worker removes. */
+int windows_gone(int pid);
 /* Wait until there is nothing left of a process whose devices are closed. */
 int stats_gone(int pid);
-/* Wait until it has no window left either, which its mm's worker removes. */
-int windows_gone(int pid);
 int ring_mirror_set(bool on);
 int mem_mirror_set(bool on);
 /* The sum of a number of the caches of guest memory, such as "chunks=". */
