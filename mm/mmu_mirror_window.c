@@ -1409,6 +1409,7 @@ static void window_user_end(struct window_user *user)
  * Only the helper calls it.
  *
  * Context: in the section that @p was looked up in.
+ * Cost: a read's is mmu_mirror_load_bytes(), a write's memcpy().
  * Return: bytes copied; fewer than @n at a memory error.
  */
 size_t mmu_mirror_copy(void *p, void *buf, size_t n, bool write)
