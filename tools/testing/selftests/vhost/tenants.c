@@ -12,6 +12,7 @@
 #include <linux/mempolicy.h>
 #include <linux/virtio_config.h>
 #include <net/if.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -560,6 +561,7 @@ static void poor(int ready, int go)
 		.features = 1ULL << VIRTIO_RING_F_INDIRECT_DESC,
 		.extra = NR_CHUNKS * CHUNK,
 	};
+	struct pollfd stop = { .fd = go, .events = POLLIN };
 	static struct client c;
 	char byte = 0;
 
@@ -573,12 +575,23 @@ static void poor(int ready, int go)
 	if (write(ready, &byte, 1) != 1 || read(go, &byte, 1) != 1)
 		_exit(3);
 	/* Openings are apart, and what has failed rests for a second. */
-	for (int i = 0; i < 20; i++) {
+	while (!poll(&stop, 1, 10))
 		if (send_tables(&c, NR_CHUNKS))
 			_exit(4);
-		usleep(100000);
-	}
 	_exit(0);
+}
+
+/* Until the cgroup was full, or nobody is left in it; and for two seconds more. */
+static void await_full(pid_t pid)
+{
+	long long end = now_ms() + PATIENCE_MS;
+	siginfo_t info = { };
+
+	while (field(CGROUP "/memory.events", "max ") < 1 && now_ms() < end &&
+	       !waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) &&
+	       !info.si_pid)
+		usleep(10000);
+	sleep(2);
 }
 
 /* Without memory for windows there is uaccess, and nobody is killed for them. */
@@ -604,6 +617,8 @@ TEST_F_TIMEOUT(tenant, nobody_is_killed_for_windows, TIMEOUT)
 	ASSERT_EQ(1, read(ready[0], &byte, 1));
 	snprintf(text, sizeof(text), "%ld", field(CGROUP "/memory.current", "") + SLACK);
 	ASSERT_EQ(0, put_text(CGROUP "/memory.max", text));
+	ASSERT_EQ(1, write(go[1], &byte, 1));
+	await_full(pid);
 	ASSERT_EQ(1, write(go[1], &byte, 1));
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
