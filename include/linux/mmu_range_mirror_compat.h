@@ -10,8 +10,8 @@
 #include <linux/version.h>
 
 /*
- * Two-pass interval notifiers: invalidate_start and invalidate_finish. 6.18 has
- * none, 7.1 has them; a kernel between the two takes the single pass anyway.
+ * Two-pass interval notifiers: invalidate_start and invalidate_finish. 7.0 has
+ * none, 7.1 has them.
  */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 1, 0)
 #define MMU_RANGE_MIRROR_TWO_PASS 1
@@ -21,7 +21,7 @@
 
 /*
  * What the notifiers of an mm return when they are asked about the age of
- * pages: int in 6.18, bool in 7.1. The core's own declaration says it.
+ * pages: int in 7.0, bool in 7.1. The core's own declaration says it.
  */
 #define MMU_RANGE_MIRROR_YOUNG \
 	typeof(((const struct mmu_notifier_ops *)0)->test_young(NULL, NULL, 0))
