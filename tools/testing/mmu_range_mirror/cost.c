@@ -182,32 +182,15 @@ static double measure(char *p, int cow)
 }
 
 /* An mm that had a mirror once keeps what that costs: a process each. */
-static void run_process(enum mirrors mirrors, double *values)
+static void run_process(const void *what, double *values)
 {
-	int pipes[2];
-	pid_t pid;
+	char *p = map(NULL, NR_PAGES * page_size * NR_THREADS);
 
-	if (pipe(pipes))
-		err(1, "pipe");
-	pid = fork();
-	if (!pid) {
-		char *p = map(NULL, NR_PAGES * page_size * NR_THREADS);
-		double result[2];
-
-		open_mirror(mirrors, p);
-		touch(p);
-		touch(p + NR_PAGES * page_size);
-		result[0] = measure(p, 0);
-		result[1] = measure(p, 1);
-		_exit(write(pipes[1], result, sizeof(result)) !=
-		      sizeof(result));
-	}
-	close(pipes[1]);
-	if (read(pipes[0], values, 2 * sizeof(*values)) !=
-	    2 * sizeof(*values))
-		errx(1, "%s: no result", mirrors_names[mirrors]);
-	close(pipes[0]);
-	waitpid(pid, NULL, 0);
+	open_mirror(*(const enum mirrors *)what, p);
+	touch(p);
+	touch(p + NR_PAGES * page_size);
+	values[0] = measure(p, 0);
+	values[1] = measure(p, 1);
 }
 
 static void cost_parallel(int rounds)
@@ -216,8 +199,8 @@ static void cost_parallel(int rounds)
 	double pair[2];
 
 	for (int round = 0; round < rounds; round++) {
-		for (int i = 0; i < NR_MIRRORS; i++) {
-			run_process(i, pair);
+		for (enum mirrors i = 0; i < NR_MIRRORS; i++) {
+			in_child(mirrors_names[i], run_process, &i, pair);
 			values[i][0][round] = pair[0];
 			values[i][1][round] = pair[1];
 		}

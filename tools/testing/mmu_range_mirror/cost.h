@@ -10,7 +10,9 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #define NR_ROUNDS_MAX	1000
 
@@ -45,6 +47,34 @@ static inline int open_device(const char *path, unsigned long command, void *arg
 	if (fd < 0 || ioctl(fd, command, arg))
 		err(1, "%s", path);
 	return fd;
+}
+
+/*
+ * Have @measure put two figures into @values in a process of its own, which is gone by
+ * the time this returns.
+ */
+static inline void in_child(const char *name,
+			    void (*measure)(const void *what, double *values),
+			    const void *what, double *values)
+{
+	const ssize_t size = 2 * sizeof(*values);
+	int pipes[2];
+	pid_t pid;
+
+	if (pipe(pipes))
+		err(1, "pipe");
+	pid = fork();
+	if (!pid) {
+		double result[2];
+
+		measure(what, result);
+		_exit(write(pipes[1], result, size) != size);
+	}
+	close(pipes[1]);
+	if (read(pipes[0], values, size) != size)
+		errx(1, "%s: no result", name);
+	close(pipes[0]);
+	waitpid(pid, NULL, 0);
 }
 
 static inline uint64_t now(void)

@@ -195,36 +195,37 @@ static pid_t read_elsewhere(int advice)
 }
 
 /* Pages a second: of what is discarded, and of what the guest also uses again. */
-struct rates {
-	double discarded;
-	double used_again;
-};
+enum rates { DISCARDED, USED_AGAIN, NR_RATES };
 
-static struct rates discard(char *p, size_t piece)
+static void discard(char *p, size_t piece, double *rates)
 {
 	double ns = 1e9 * (GUEST_SIZE / page_size);
 	uint64_t began = now();
-	struct rates rates;
 
 	for (size_t at = 0; at < GUEST_SIZE; at += piece) {
 		if (madvise(p + at, piece, MADV_DONTNEED))
 			err(1, "madvise");
 	}
-	rates.discarded = ns / (now() - began);
+	rates[DISCARDED] = ns / (now() - began);
 	for (size_t at = 0; at < GUEST_SIZE; at += page_size)
 		p[at] = 1;
-	rates.used_again = ns / (now() - began);
-	return rates;
+	rates[USED_AGAIN] = ns / (now() - began);
 }
 
 /* vhost has windows of a chunk that it reads, and others of one that it writes. */
-static struct rates discard_guest(enum guests guest, int how)
+struct run {
+	enum guests guest;
+	int how;
+};
+
+static void discard_guest(const void *what, double *rates)
 {
-	char *p = map_guest(discards[how].advice);
+	const struct run *run = what;
+	enum guests guest = run->guest;
+	char *p = map_guest(discards[run->how].advice);
 	bool cached = guest == FILLED_CACHES || guest == READ_CACHES;
 	struct reader reader = { .p = p };
 	pthread_t thread;
-	struct rates rates;
 	pid_t child = 0;
 	int writer = -1;
 
@@ -236,10 +237,10 @@ static struct rates discard_guest(enum guests guest, int how)
 	if (guest == OTHER_MEMORY)
 		open_range(map(NULL, CHUNK), CHUNK, TEST_MIRROR_SPIN, 0);
 	if (guest == BESIDE_READER)
-		child = read_elsewhere(discards[how].advice);
+		child = read_elsewhere(discards[run->how].advice);
 	if (guest == READ_CACHES)
 		pthread_create(&thread, NULL, read_on, &reader);
-	rates = discard(p, discards[how].piece);
+	discard(p, discards[run->how].piece, rates);
 	if (child) {
 		kill(child, SIGKILL);
 		waitpid(child, NULL, 0);
@@ -247,30 +248,6 @@ static struct rates discard_guest(enum guests guest, int how)
 	if (cached && (mapped(reader.fd, p, GUEST_SIZE) ||
 		       mapped(writer, p, GUEST_SIZE)))
 		errx(1, "a cache has pages that were discarded");
-	return rates;
-}
-
-/* In a process of its own, which is gone by the time this returns. */
-static struct rates run_guest(enum guests guest, int how)
-{
-	struct rates rates;
-	int pipes[2];
-	pid_t pid;
-
-	if (pipe(pipes))
-		err(1, "pipe");
-	pid = fork();
-	if (!pid) {
-		rates = discard_guest(guest, how);
-		_exit(write(pipes[1], &rates, sizeof(rates)) !=
-		      sizeof(rates));
-	}
-	close(pipes[1]);
-	if (read(pipes[0], &rates, sizeof(rates)) != sizeof(rates))
-		errx(1, "%s: no result", guests[guest].name);
-	close(pipes[0]);
-	waitpid(pid, NULL, 0);
-	return rates;
 }
 
 static void report_ratio(const char *what, enum guests guest,
@@ -309,12 +286,16 @@ static void cost_discards(int rounds)
 	for (int round = 0; round < rounds; round++) {
 		for (int i = 0; i < NR_DISCARDS * nr; i++) {
 			/* Each is first as often as the others. */
-			int guest = (i + round) % nr;
-			int how = i / nr;
-			struct rates rates = run_guest(guest, how);
+			struct run run = {
+				.guest = (i + round) % nr,
+				.how = i / nr,
+			};
+			double rates[NR_RATES];
 
-			discarded[how][guest][round] = rates.discarded;
-			used_again[how][guest][round] = rates.used_again;
+			in_child(guests[run.guest].name, discard_guest, &run,
+				 rates);
+			discarded[run.how][run.guest][round] = rates[DISCARDED];
+			used_again[run.how][run.guest][round] = rates[USED_AGAIN];
 		}
 	}
 	for (int how = 0; how < NR_DISCARDS; how++) {
