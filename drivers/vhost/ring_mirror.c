@@ -102,13 +102,15 @@ static int param_set_on(const char *val, const struct kernel_param *kp)
 	bool on;
 	int ret;
 
-	ret = kstrtobool(val, &on);
+	/* The name alone switches it on, as of any bool. */
+	ret = kstrtobool(val ?: "1", &on);
 	if (!ret)
 		WRITE_ONCE(*(bool *)kp->arg, on);
 	return ret;
 }
 
 const struct kernel_param_ops vhost_ring_mirror_param_ops = {
+	.flags = KERNEL_PARAM_OPS_FL_NOARG,
 	.set = param_set_on,
 	.get = param_get_bool,
 };

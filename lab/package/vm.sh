@@ -69,6 +69,13 @@ nothing_in_updates() {
 	! find "$updates" -name '*.ko*' 2>/dev/null | grep .
 }
 
+# As of any bool.
+switched_on_by_name() {
+	modprobe vhost ring_mirror mem_mirror &&
+		grep -q Y /sys/module/vhost/parameters/ring_mirror &&
+		modprobe -r vhost
+}
+
 # Its data goes through windows: no module of the stock kernel has any.
 packet() {
 	modprobe tun
@@ -108,6 +115,7 @@ result_of "the package is installed, and says what is loaded" \
 result_of "its modules are in updates" in_updates
 result_of "beside what is loaded, stock modules are loaded" load_rest stock
 result_of "all of them are unloaded" unload
+result_of "vhost takes a parameter without a value" switched_on_by_name
 result_of "then the package's are loaded" load_rest ours
 result_of "packets through vhost-net" packet
 result_of "commands through vhost-scsi" scsi
