@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -116,6 +117,26 @@ static bool try_switch(bool on)
 	if (fd >= 0)
 		close(fd);
 	return ok;
+}
+
+/*
+ * Two at a time would each take what the other has set for what it was. The guard
+ * inherits the lock: it is there until the parameter is what it was.
+ */
+static void be_alone(void)
+{
+	int fd = open(PARAMETER, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		err(1, "%s", PARAMETER);
+	/* The guard of one that has just ended has a moment to go. */
+	for (int tries = 0; flock(fd, LOCK_EX | LOCK_NB); tries++) {
+		if (errno != EWOULDBLOCK)
+			err(1, "%s", PARAMETER);
+		if (tries == 20)
+			errx(1, "another report is running");
+		usleep(50000);
+	}
 }
 
 /*
@@ -554,6 +575,7 @@ int main(int argc, char **argv)
 	take(&before);
 	if (!before.nr_workers)
 		errx(1, "no worker of vhost is there");
+	be_alone();
 	child = guard(&pipe_end);
 	for (int i = 0; i < opt.pairs; i++) {
 		/* Either goes first as often: what drifts is no difference. */

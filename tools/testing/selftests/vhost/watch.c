@@ -733,6 +733,8 @@ TEST_F_TIMEOUT(watch, report_restores, TIMEOUT)
 				_exit(127);
 			}
 			EXPECT_TRUE(parameter_becomes(on ? 'N' : 'Y'));
+			EXPECT_EQ(1, tool(REPORT, "", out, sizeof(out), true));
+			EXPECT_NE(NULL, strstr(out, "another report is running"));
 			kill(child, signals[i]);
 			waitpid(child, NULL, 0);
 			EXPECT_TRUE(parameter_becomes(on ? 'Y' : 'N'));
