@@ -906,6 +906,7 @@ static int test_add_range(struct test_device *dev, unsigned long start,
 	range = test_alloc_range(dev, npages);
 	if (!range)
 		return -ENOMEM;
+	range->extents.mm = dev->mm;
 	ret = mmu_range_mirror_insert(&range->mirror, dev->mm, start, length,
 				      &dev->ops, NULL);
 	if (ret) {
@@ -1006,7 +1007,12 @@ static int test_watch_pmd(struct test_device *dev, unsigned long addr)
 
 static void test_destroy(struct test_device *dev)
 {
+	unsigned int i;
+
 	WRITE_ONCE(dev->stop, true);
+	/* The thread may wait for a fault that this very process should answer. */
+	for (i = 0; i < dev->nr_ranges; i++)
+		mmu_range_mirror_cancel(&dev->ranges[i]->mirror);
 	if (dev->thread)
 		kthread_stop(dev->thread);
 	while (dev->nr_ranges)
@@ -1273,13 +1279,28 @@ static long test_ioctl_populate(struct test_device *dev, void __user *uarg)
 	return test_populate(range, arg.start, arg.length >> PAGE_SHIFT);
 }
 
+/* Here, as the device's commands are to be gathered. */
+struct test_gathered {
+	struct test_range *range;
+	struct mmu_mirror_gather gather;
+};
+
+/* More than was asked for may go, when memory is short. */
+static void test_drop_gather(unsigned long start, unsigned long end, void *ctx)
+{
+	struct test_gathered *gathered = ctx;
+
+	test_drop(start, end, gathered->range);
+	mmu_mirror_gather_add(&gathered->gather, start, end);
+}
+
 /* What the driver drops by itself: core mm still maps the pages. */
 static long test_drop_range(struct test_device *dev,
 			    const struct test_tlb_range *arg)
 {
 	unsigned long end = arg->start + arg->length;
 	bool defer = arg->flags & TEST_TLB_DEFER;
-	struct mmu_mirror_gather gather;
+	struct test_gathered gathered;
 	struct test_range *range;
 
 	spin_lock(&dev->lock);
@@ -1289,13 +1310,11 @@ static long test_drop_range(struct test_device *dev,
 		return -EINVAL;
 	if (!range->table)
 		return -EOPNOTSUPP;
-	mmu_mirror_gather_init(&gather, &dev->tlb);
+	gathered.range = range;
+	mmu_mirror_gather_init(&gathered.gather, &dev->tlb);
 	mmu_range_mirror_lock(&range->mirror);
-	if (!defer)
-		mmu_mirror_extents_gather(&range->extents, arg->start, end,
-					  &gather);
-	mmu_mirror_extents_unmap(&range->extents, arg->start, end, test_drop,
-				 range);
+	mmu_mirror_extents_unmap(&range->extents, arg->start, end,
+				 test_drop_gather, &gathered);
 	/* An invalidation may get in before the flush below. */
 	if (defer)
 		mmu_range_mirror_defer_flush(&range->mirror);
@@ -1306,7 +1325,7 @@ static long test_drop_range(struct test_device *dev,
 		return 0;
 	if (arg->flags & TEST_TLB_SLOW)
 		msleep(TEST_TLB_SLOW_MS);
-	mmu_mirror_gather_flush(&gather);
+	mmu_mirror_gather_flush(&gathered.gather);
 	mmu_range_mirror_flush_end(&range->mirror);
 	return 0;
 }

@@ -233,7 +233,7 @@ static const struct mmu_range_mirror_ops test_locked_ops = {
 static const struct mmu_range_mirror_ops test_sleeping_ops = {
 	.invalidate = test_invalidate,
 	.wait = test_wait,
-	.wait_sleeps = true,
+	.sleeps = true,
 };
 
 static int test_install(struct mmu_range_mirror *mirror, unsigned long addr,

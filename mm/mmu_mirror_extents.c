@@ -9,7 +9,7 @@
 #include <linux/export.h>
 #include <linux/minmax.h>
 #include <linux/mmu_mirror_extents.h>
-#include <linux/mmu_mirror_tlb.h>
+#include <linux/mmu_range_mirror.h>
 #include <linux/module.h>
 
 static struct mmu_mirror_extent *extent_first(struct mmu_mirror_extents *extents,
@@ -84,14 +84,24 @@ EXPORT_SYMBOL_GPL(mmu_mirror_extents_map);
 
 /**
  * mmu_mirror_extent_alloc_nowait - an extent, if that needs no waiting
+ * @mm: whose owner is charged, not whoever invalidates; or NULL for nobody
  *
  * Return: the extent, or NULL.
  */
-VISIBLE_IF_KUNIT struct mmu_mirror_extent *mmu_mirror_extent_alloc_nowait(void)
+VISIBLE_IF_KUNIT struct mmu_mirror_extent *
+mmu_mirror_extent_alloc_nowait(struct mm_struct *mm)
 {
-	KUNIT_STATIC_STUB_REDIRECT(mmu_mirror_extent_alloc_nowait);
-	return kmalloc(sizeof(struct mmu_mirror_extent),
-		       GFP_NOWAIT | __GFP_NOWARN);
+	struct mmu_mirror_extent *extent;
+	struct mmu_mirror_charge charge;
+
+	KUNIT_STATIC_STUB_REDIRECT(mmu_mirror_extent_alloc_nowait, mm);
+	if (!mm)
+		return kmalloc(sizeof(*extent), GFP_NOWAIT | __GFP_NOWARN);
+	mmu_mirror_charge_begin(&charge, mm);
+	extent = kmalloc(sizeof(*extent),
+			 GFP_NOWAIT | __GFP_ACCOUNT | __GFP_NOWARN);
+	mmu_mirror_charge_end(&charge);
+	return extent;
 }
 EXPORT_SYMBOL_IF_KUNIT(mmu_mirror_extent_alloc_nowait);
 
@@ -106,7 +116,7 @@ static unsigned long extent_keep_above(struct mmu_mirror_extents *extents,
 	struct mmu_mirror_extent *upper;
 
 	extents->nr_split++;
-	upper = mmu_mirror_extent_alloc_nowait();
+	upper = mmu_mirror_extent_alloc_nowait(extents->mm);
 	if (!upper) {
 		extents->nr_lost++;
 		return last;
@@ -173,29 +183,6 @@ unsigned long mmu_mirror_extents_unmap(struct mmu_mirror_extents *extents,
 	return bytes;
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_extents_unmap);
-
-/**
- * mmu_mirror_extents_gather - gather the mapped parts of a range for a flush
- * @extents: the extents of a mirror
- * @start: first byte, page aligned
- * @end: first byte after it, page aligned
- * @gather: to add them to
- *
- * Context: under the mirror's lock.
- * Cost: O(log n), and O(1) for each extent hit.
- */
-void mmu_mirror_extents_gather(struct mmu_mirror_extents *extents,
-			       unsigned long start, unsigned long end,
-			       struct mmu_mirror_gather *gather)
-{
-	struct interval_tree_node *node;
-
-	for (node = interval_tree_iter_first(&extents->root, start, end - 1);
-	     node; node = interval_tree_iter_next(node, start, end - 1))
-		mmu_mirror_gather_add(gather, max(start, node->start),
-				      min(end, node->last + 1));
-}
-EXPORT_SYMBOL_GPL(mmu_mirror_extents_gather);
 
 MODULE_DESCRIPTION("Extents of mirrored user memory");
 MODULE_LICENSE("GPL");

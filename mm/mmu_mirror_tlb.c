@@ -10,6 +10,7 @@
 #include <linux/mm.h>
 #include <linux/mmu_mirror_tlb.h>
 #include <linux/module.h>
+#include <linux/preempt.h>
 #include <linux/string.h>
 
 #define CREATE_TRACE_POINTS
@@ -28,6 +29,7 @@ void mmu_mirror_gather_init(struct mmu_mirror_gather *gather,
 	gather->tlb = tlb;
 	gather->nr = 0;
 	gather->full = false;
+	gather->counted = false;
 	gather->nr_added = 0;
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_gather_init);
@@ -136,7 +138,7 @@ static void tlb_flush_all(struct mmu_mirror_tlb *tlb)
  * mmu_mirror_gather_flush - flush what was gathered
  * @gather: empty afterwards, and may be used again
  *
- * Context: any; spins until the device has flushed.
+ * Context: any but interrupts; spins until the device has flushed.
  */
 void mmu_mirror_gather_flush(struct mmu_mirror_gather *gather)
 {
@@ -147,6 +149,8 @@ void mmu_mirror_gather_flush(struct mmu_mirror_gather *gather)
 		return;
 	atomic_long_add(gather->nr_added, &tlb->nr_ranges);
 	atomic_long_inc(&tlb->nr_syncs);
+	/* The device may have a queue for each CPU. */
+	migrate_disable();
 	if (gather_is_full(gather)) {
 		atomic_long_inc(&tlb->nr_commands);
 		atomic_long_inc(&tlb->nr_full);
@@ -160,6 +164,7 @@ void mmu_mirror_gather_flush(struct mmu_mirror_gather *gather)
 		tlb->ops->sync(tlb);
 		trace_mmu_mirror_flush(gather, false);
 	}
+	migrate_enable();
 	mmu_mirror_gather_init(gather, tlb);
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_gather_flush);

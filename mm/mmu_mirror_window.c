@@ -16,7 +16,6 @@
 #include <linux/interval_tree.h>
 #include <linux/kthread.h>
 #include <linux/ktime.h>
-#include <linux/memcontrol.h>
 #include <linux/memremap.h>
 #include <linux/mmu_mirror_load.h>
 #include <linux/mmu_mirror_window.h>
@@ -89,37 +88,6 @@ static unsigned long queues_last_id;
 static atomic_t queues_left = ATOMIC_INIT(0);
 static DECLARE_WAIT_QUEUE_HEAD(queues_gone);
 static struct workqueue_struct *queues_wq;
-
-/**
- * mmu_mirror_charge_begin - charge an mm's owner for allocations
- * @charge: for mmu_mirror_charge_end()
- * @mm: the mm, held by mm_count at least
- *
- * This covers allocations with __GFP_ACCOUNT, until mmu_mirror_charge_end().
- * Without it, a kernel thread's allocations are charged to no cgroup.
- *
- * Context: any; nests.
- */
-void mmu_mirror_charge_begin(struct mmu_mirror_charge *charge,
-			     struct mm_struct *mm)
-{
-	charge->memcg = get_mem_cgroup_from_mm(mm);
-	charge->old = set_active_memcg(charge->memcg);
-}
-EXPORT_SYMBOL_GPL(mmu_mirror_charge_begin);
-
-/**
- * mmu_mirror_charge_end - charge whom it was before
- * @charge: as given to mmu_mirror_charge_begin()
- *
- * Context: any.
- */
-void mmu_mirror_charge_end(struct mmu_mirror_charge *charge)
-{
-	set_active_memcg(charge->old);
-	mem_cgroup_put(charge->memcg);
-}
-EXPORT_SYMBOL_GPL(mmu_mirror_charge_end);
 
 static void queue_free(struct mmu_mirror_queue *queue)
 {
@@ -1409,13 +1377,13 @@ static void window_user_end(struct window_user *user)
  * Only the helper calls it.
  *
  * Context: in the section that @p was looked up in.
- * Cost: a read's is mmu_mirror_load_bytes(), a write's memcpy().
+ * Cost: a read's is mmu_mirror_load_string(), a write's memcpy().
  * Return: bytes copied; fewer than @n at a memory error.
  */
 size_t mmu_mirror_copy(void *p, void *buf, size_t n, bool write)
 {
 	if (!write)
-		return mmu_mirror_load_bytes(buf, p, n);
+		return mmu_mirror_load_string(buf, p, n);
 	/* The process may be writing there at the same time. */
 	data_race(memcpy(p, buf, n));
 	return n;

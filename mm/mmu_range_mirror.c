@@ -12,6 +12,7 @@
 #include <linux/hmm.h>
 #include <linux/init.h>
 #include <linux/ktime.h>
+#include <linux/memcontrol.h>
 #include <linux/mmu_range_mirror.h>
 #include <linux/mmu_range_mirror_inject.h>
 #include <linux/module.h>
@@ -79,6 +80,50 @@ void mmu_range_mirror_inject(enum mmu_range_mirror_point point,
 EXPORT_SYMBOL_GPL(mmu_range_mirror_inject);
 #endif
 
+/**
+ * mmu_mirror_charge_begin - charge an mm's owner for allocations
+ * @charge: for mmu_mirror_charge_end()
+ * @mm: the mm, held by mm_count at least
+ *
+ * This covers allocations with __GFP_ACCOUNT, until mmu_mirror_charge_end().
+ * Without it, a kernel thread's allocations are charged to no cgroup.
+ *
+ * Context: any; nests.
+ */
+void mmu_mirror_charge_begin(struct mmu_mirror_charge *charge,
+			     struct mm_struct *mm)
+{
+	charge->memcg = get_mem_cgroup_from_mm(mm);
+	charge->old = set_active_memcg(charge->memcg);
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_charge_begin);
+
+/**
+ * mmu_mirror_charge_end - charge whom it was before
+ * @charge: as given to mmu_mirror_charge_begin()
+ *
+ * Context: any.
+ */
+void mmu_mirror_charge_end(struct mmu_mirror_charge *charge)
+{
+	set_active_memcg(charge->old);
+	mem_cgroup_put(charge->memcg);
+}
+EXPORT_SYMBOL_GPL(mmu_mirror_charge_end);
+
+/*
+ * Until it has flushed what it gathered, other invalidations find no entry, and must
+ * not take that for all there is to do. Under the lock; mirror_flush_gathered() ends it.
+ */
+static void mirror_gathered(struct mmu_range_mirror *mirror,
+			    struct mmu_mirror_gather *gather)
+{
+	if (!mirror->tlb || (!gather->nr && !gather->full))
+		return;
+	atomic_inc(&mirror->flushing);
+	gather->counted = true;
+}
+
 /*
  * Drop the entries of one mirror. The sequence moves whether or not the owner
  * finds an entry: a lookup that is under way must not install what it found.
@@ -89,7 +134,7 @@ static bool mirror_drop(struct mmu_range_mirror *mirror,
 {
 	bool blockable = mmu_notifier_range_blockable(range);
 
-	if (!blockable && mirror->ops->wait && mirror->ops->wait_sleeps) {
+	if (!blockable && mirror->ops->sleeps) {
 		trace_mmu_mirror_invalidate(mirror, range, true);
 		return false;
 	}
@@ -106,6 +151,7 @@ static bool mirror_drop(struct mmu_range_mirror *mirror,
 	}
 	mmu_interval_set_seq(&mirror->notifier, cur_seq);
 	mirror->ops->invalidate(mirror, range, gather);
+	mirror_gathered(mirror, gather);
 	mmu_range_mirror_unlock(mirror);
 	trace_mmu_mirror_invalidate(mirror, range, false);
 	mmu_range_mirror_inject(MMU_RANGE_MIRROR_DROPPED, mirror);
@@ -128,14 +174,15 @@ mirror_gather(struct mmu_range_mirror *mirror, struct mmu_mirror_gather *gather)
 }
 
 /*
- * Have everything flushed as well if the driver has dropped entries whose flush
- * it has put off, or has not completed. Pairs with mmu_range_mirror_flush_end().
+ * Have everything flushed as well if entries were dropped whose flush the driver has
+ * put off, or somebody else has not completed: the driver, or another invalidation.
+ * Pairs with mmu_range_mirror_flush_end() and mirror_flush_gathered().
  */
 static void mirror_gather_owed(struct mmu_range_mirror *mirror,
 			       struct mmu_mirror_gather *gather)
 {
 	mmu_mirror_gather_marked(gather, READ_ONCE(mirror->marked));
-	if (atomic_read_acquire(&mirror->flushing))
+	if (atomic_read_acquire(&mirror->flushing) > gather->counted)
 		gather->full = true;
 }
 
@@ -144,6 +191,18 @@ static void mirror_flush_owed(struct mmu_range_mirror *mirror,
 {
 	mirror_gather_owed(mirror, gather);
 	mmu_mirror_gather_flush(gather);
+}
+
+static void mirror_flush_gathered(struct mmu_range_mirror *mirror,
+				  struct mmu_mirror_gather *gather)
+{
+	/* The gather is empty afterwards. */
+	bool counted = gather->counted;
+
+	mirror_flush_owed(mirror, gather);
+	/* The release orders the flush before it: pairs with mirror_gather_owed(). */
+	if (counted)
+		atomic_dec_return_release(&mirror->flushing);
 }
 
 /*
@@ -159,7 +218,7 @@ static void mirror_wait(struct mmu_range_mirror *mirror,
 	if (trace_mmu_mirror_wait_enabled())
 		began = ktime_get_ns();
 	if (mirror->tlb)
-		mirror_flush_owed(mirror, gather);
+		mirror_flush_gathered(mirror, gather);
 	if (mirror->ops->wait)
 		mirror->ops->wait(mirror, range);
 	if (began)
@@ -642,8 +701,10 @@ static inline void mirror_unlist(struct mmu_range_mirror *mirror)
  * @lock: the driver's own lock, or NULL for the embedded spinlock. The
  *	structure is copied, the lock is not.
  *
- * Invalidations arrive from before the return; nothing is mapped yet. Nothing
- * need be mapped at @start: the range may cover holes.
+ * Invalidations arrive from before the return, but for those that begin while one
+ * that began before is under way somewhere in the mm. A lookup waits for the latter,
+ * so no entry is missed: use none that was not looked up. Nothing is mapped yet.
+ * Nothing need be mapped at @start: the range may cover holes.
  *
  * Context: process context, sleeps. Every insertion takes mmap_lock for read. The
  * first into an mm, and every one with @invalidate_range or @young, takes it for
@@ -873,9 +934,10 @@ EXPORT_SYMBOL_GPL(mmu_range_mirror_defer_flush);
  * mmu_range_mirror_flush_deferred - do deferred flushes now
  * @mirror: a mirror; without a TLB, nothing happens
  *
- * This covers all entries that were dropped in earlier holds of the lock.
+ * This covers all entries that were dropped in earlier holds of the lock, also by
+ * invalidations that have not flushed yet.
  *
- * Context: any but with the mirror's lock held; spins for the device.
+ * Context: any but interrupts, without the mirror's lock; spins for the device.
  */
 void mmu_range_mirror_flush_deferred(struct mmu_range_mirror *mirror)
 {
@@ -1314,6 +1376,7 @@ static int lookup_loop(struct lookup *lookup)
 static int mirror_look_up(struct lookup *lookup)
 {
 	struct mmu_range_mirror *mirror = lookup->mirror;
+	struct mmu_mirror_charge charge;
 	struct mm_struct *mm;
 	int ret;
 
@@ -1324,7 +1387,12 @@ static int mirror_look_up(struct lookup *lookup)
 	if (!mmget_not_zero(mm))
 		return -ESRCH;
 	lookup->task = current;
+	/* What a kernel thread faults in would be charged to nobody. */
+	if (current->flags & PF_KTHREAD)
+		mmu_mirror_charge_begin(&charge, mm);
 	ret = lookup_loop(lookup);
+	if (current->flags & PF_KTHREAD)
+		mmu_mirror_charge_end(&charge);
 	/* If it is the last, the end of the mm arrives as an invalidation. */
 	mmput_async(mm);
 	return ret;
@@ -1512,8 +1580,10 @@ static long mirror_populate_span(struct mmu_range_mirror *mirror,
 
 	ret = mirror_look_up(&lookup);
 	if (ret)
-		return ret;
+		return ret == -EPERM ? -EFAULT : ret;
 	__acquire(mirror);
+	/* An error from here on is @install's. */
+	what->done = 0;
 	for (i = 0; i < span->npages && ret >= 0; i++) {
 		struct page *page = hmm_pfn_to_page(span->pfns[i]);
 
@@ -1548,8 +1618,8 @@ static long mirror_populate_span(struct mmu_range_mirror *mirror,
  * the mirror or other flags were given; -EAGAIN after a bounded number of
  * collisions; -EINTR on a fatal signal; -ECANCELED after
  * mmu_range_mirror_cancel(); -ESRCH once the address space is gone, or the
- * mirror removed, which warns; -EFAULT for a page that cannot be had; what
- * @install said.
+ * mirror removed, which warns; -EFAULT for a page that cannot be had, and -ENOMEM
+ * for one that there is no memory for; what @install said.
  */
 int mmu_range_mirror_populate(struct mmu_range_mirror *mirror,
 			      unsigned long start, unsigned long npages,
@@ -1581,14 +1651,14 @@ int mmu_range_mirror_populate(struct mmu_range_mirror *mirror,
 		span.start = start;
 		span.npages = min_t(unsigned long, npages, MIRROR_BATCH);
 		n = mirror_populate_span(mirror, &what, flags, install, ctx);
-		if ((n == -EFAULT || n == -EPERM) && what.done) {
+		if (n == -EFAULT && what.done) {
 			/* Up to the page that cannot be had. */
 			span.npages = what.done;
 			n = mirror_populate_span(mirror, &what, flags, install,
 						 ctx);
 		}
 		if (n < 0)
-			return n == -EPERM ? -EFAULT : n;
+			return n;
 		start += n * PAGE_SIZE;
 		npages -= n;
 		cond_resched();

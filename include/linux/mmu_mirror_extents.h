@@ -9,7 +9,7 @@
 #include <linux/rbtree.h>
 #include <linux/slab.h>
 
-struct mmu_mirror_gather;
+struct mm_struct;
 
 /**
  * struct mmu_mirror_extent - one mapped part
@@ -21,6 +21,7 @@ struct mmu_mirror_extent {
 
 /**
  * struct mmu_mirror_extents - the mapped parts of a mirror
+ * @mm: the mirror's, whose owner is charged for parts that are cut in two; or NULL
  * @root: the parts, neither overlapping nor abutting
  * @nr: how many there are
  * @nr_mapped: ranges mapped
@@ -29,10 +30,11 @@ struct mmu_mirror_extent {
  *
  * For a driver with thousands of small mappings in one address space: one
  * mirror over all of them, and this to know which are there. All of it is
- * under the mirror's lock. Zero it to begin with, mmu_mirror_extents_unmap()
- * everything to end.
+ * under the mirror's lock. Zero it to begin with but for @mm, and
+ * mmu_mirror_extents_unmap() everything to end.
  */
 struct mmu_mirror_extents {
+	struct mm_struct *mm;
 	struct rb_root_cached root;
 	unsigned long nr;
 	unsigned long nr_mapped;
@@ -49,12 +51,9 @@ unsigned long mmu_mirror_extents_unmap(struct mmu_mirror_extents *extents,
 						    unsigned long end,
 						    void *ctx),
 				       void *ctx);
-void mmu_mirror_extents_gather(struct mmu_mirror_extents *extents,
-			       unsigned long start, unsigned long end,
-			       struct mmu_mirror_gather *gather);
 
 #if IS_ENABLED(CONFIG_KUNIT)
-struct mmu_mirror_extent *mmu_mirror_extent_alloc_nowait(void);
+struct mmu_mirror_extent *mmu_mirror_extent_alloc_nowait(struct mm_struct *mm);
 #endif
 
 /**

@@ -27,9 +27,11 @@ struct mmu_mirror_tlb;
  * acquire, as any flush between dropping an entry and freeing its page must be:
  * locks give both, and so do writel() and readl().
  *
- * All of them run concurrently with themselves and with each other, in atomic
- * context and with page-table locks held. They spin for the device, and must
- * not take a lock that is held elsewhere across an allocation or a fault.
+ * All of them run concurrently with themselves and with each other, perhaps in
+ * atomic context and with page-table locks held, or else preemptible. Up to its
+ * @sync, a flush stays on its CPU; none begins in an interrupt. They spin for the
+ * device, and must not take a lock that is held elsewhere across an allocation or a
+ * fault.
  */
 struct mmu_mirror_tlb_ops {
 	void (*flush_range)(struct mmu_mirror_tlb *tlb, unsigned long start,
@@ -78,6 +80,7 @@ struct mmu_mirror_tlb {
  * @tlb: the TLB, or NULL for an empty gather that must stay so
  * @nr: ranges in @range
  * @full: flush everything
+ * @counted: its invalidation is among the flushes under way of the mirror
  * @nr_added: ranges added
  * @range: ascending, neither overlapping nor abutting
  *
@@ -87,6 +90,7 @@ struct mmu_mirror_gather {
 	struct mmu_mirror_tlb *tlb;
 	unsigned int nr;
 	bool full;
+	bool counted;
 	unsigned long nr_added;
 	struct {
 		unsigned long start;

@@ -205,16 +205,6 @@ static __always_inline void mmu_mirror_exit(struct mmu_mirror_domain *domain)
  * to the owner, and fills have a budget of CPU time.
  */
 
-/**
- * struct mmu_mirror_charge - a stretch of code that allocates for somebody
- * @memcg: the owner's memory cgroup
- * @old: what was charged before
- */
-struct mmu_mirror_charge {
-	struct mem_cgroup *memcg;
-	struct mem_cgroup *old;
-};
-
 struct mmu_mirror_queue;
 
 struct mmu_mirror_queue *mmu_mirror_queue_get(struct mm_struct *mm);
@@ -224,9 +214,6 @@ mmu_mirror_queue_domain(struct mmu_mirror_queue *queue);
 bool mmu_mirror_queue_work(struct mmu_mirror_queue *queue,
 			   struct work_struct *work);
 void mmu_mirror_queue_barrier(void);
-void mmu_mirror_charge_begin(struct mmu_mirror_charge *charge,
-			     struct mm_struct *mm);
-void mmu_mirror_charge_end(struct mmu_mirror_charge *charge);
 
 /* Pages of a window whose pointers are in one piece. */
 #define MMU_MIRROR_CHUNK	512UL

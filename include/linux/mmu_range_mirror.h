@@ -99,8 +99,9 @@ struct seq_file;
  *	Called without the mirror's lock, after every @invalidate and, where the
  *	kernel has two-pass notifiers, after the @invalidate of every other
  *	mirror that the range hits. Runs concurrently with itself.
- * @wait_sleeps: @wait needs to sleep. Such a mirror answers a non-blockable
- *	range (the OOM reaper's) with -EAGAIN, and only if the range hits it.
+ * @sleeps: @wait sleeps, or @invalidate does, under a lock that allows it. Such
+ *	a mirror answers a non-blockable range (the OOM reaper's) with -EAGAIN,
+ *	and only if the range hits it.
  * @tlb: Optional. The device's TLB, which @invalidate and @invalidate_range
  *	gather for and mmu_range_mirror_defer_flush() puts off. Called once, on
  *	insertion; the mirrors of a TLB are of one mm.
@@ -110,7 +111,8 @@ struct seq_file;
  *	and the flush is complete on return. In atomic context, with page-table
  *	locks held and none of the mirror's, concurrently with itself and with
  *	the other operations, and not bracketed by an invalidation. Also called on
- *	removal and when the mm exits.
+ *	removal and when the mm exits. Each flush of the mm's TLBs looks at all
+ *	such mirrors of it: have few
  * @release: Optional, with @invalidate_range only. The address space goes: stop
  *	the device before its page tables do. Never concurrent with itself; it
  *	may sleep.
@@ -133,7 +135,7 @@ struct mmu_range_mirror_ops {
 			   struct mmu_mirror_gather *gather);
 	void (*wait)(struct mmu_range_mirror *mirror,
 		     const struct mmu_notifier_range *range);
-	bool wait_sleeps;
+	bool sleeps;
 	struct mmu_mirror_tlb *(*tlb)(struct mmu_range_mirror *mirror);
 	void (*invalidate_range)(struct mmu_range_mirror *mirror,
 				 unsigned long start, unsigned long end,
@@ -281,9 +283,10 @@ enum mmu_mirror_lookup_flags {
  * @npages: number of pages, at least one; all of them inside the mirror
  * @pfns: what the lookup found, page by page, as hmm_range_fault() says it:
  *	%HMM_PFN_VALID and, if the page may be written to, %HMM_PFN_WRITE, for
- *	hmm_pfn_to_page() and hmm_pfn_to_map_order(). 0 is a hole,
- *	%HMM_PFN_ERROR what can never be mapped. Zero to begin with: where HMM
- *	has flags that are the driver's own, they stay
+ *	hmm_pfn_to_page() and hmm_pfn_to_map_order(). Without %HMM_PFN_VALID
+ *	it is a hole, whatever else is in it, or with %HMM_PFN_ERROR what can
+ *	never be mapped. Zero to begin with: where HMM has flags that are the
+ *	driver's own, they stay
  */
 struct mmu_mirror_span {
 	unsigned long start;
@@ -313,6 +316,20 @@ struct mmu_mirror_lookup {
 int mmu_range_mirror_lookup(struct mmu_range_mirror *mirror,
 			    struct mmu_mirror_lookup *what);
 void mmu_range_mirror_cancel(struct mmu_range_mirror *mirror);
+
+/**
+ * struct mmu_mirror_charge - a stretch of code that allocates for somebody
+ * @memcg: the owner's memory cgroup
+ * @old: what was charged before
+ */
+struct mmu_mirror_charge {
+	struct mem_cgroup *memcg;
+	struct mem_cgroup *old;
+};
+
+void mmu_mirror_charge_begin(struct mmu_mirror_charge *charge,
+			     struct mm_struct *mm);
+void mmu_mirror_charge_end(struct mmu_mirror_charge *charge);
 
 #if IS_ENABLED(CONFIG_KUNIT)
 bool mmu_range_mirror_can_hook(void);

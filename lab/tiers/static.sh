@@ -155,7 +155,7 @@ user_space() {
 	tree=$(tree)
 	make -s --no-print-directory OUTPUT="$out/user-space" \
 		-C "$tree/tools/testing/mmu_range_mirror" 2>&1
-	for program in "reader 10" "packets lines 8 2" walk domains; do
+	for program in "reader 10" "packets lines 8 2" walk domains loads; do
 		# Words on purpose.
 		# shellcheck disable=SC2086
 		"$out/user-space"/$program >"$out/user-space/said" ||

@@ -36,7 +36,7 @@ struct fake_tlb {
 		unsigned long start;
 		unsigned long end;
 	} range[2 * MMU_MIRROR_GATHER_MAX];
-	/* Stops full flushes, after the log. */
+	/* Stops flushes, after the log. */
 	struct gate gate;
 };
 
@@ -84,6 +84,7 @@ static void fake_flush_range(struct mmu_mirror_tlb *tlb, unsigned long start,
 			     unsigned long end)
 {
 	note_range(to_fake(tlb), 'R', start, end);
+	gate_pass(&to_fake(tlb)->gate);
 }
 
 static void fake_flush_all(struct mmu_mirror_tlb *tlb)
@@ -170,6 +171,20 @@ static void client_invalidate_gathers(struct mmu_range_mirror *mirror,
 			      min(range->end, mirror->end));
 }
 
+/* It has an entry that a device uses, or none. */
+static void client_invalidate_drops(struct mmu_range_mirror *mirror,
+				    const struct mmu_notifier_range *range,
+				    struct mmu_mirror_gather *gather)
+{
+	struct client *client = to_client(mirror);
+
+	if (client->used)
+		client_invalidate_gathers(mirror, range, gather);
+	else
+		client_invalidate(mirror, range, gather);
+	client->used = 0;
+}
+
 static void client_wait(struct mmu_range_mirror *mirror,
 			const struct mmu_notifier_range *range)
 {
@@ -222,6 +237,11 @@ static const struct mmu_range_mirror_ops shadow_ops = {
 
 static const struct mmu_range_mirror_ops gathering_ops = {
 	.invalidate = client_invalidate_gathers,
+	.tlb = client_tlb,
+};
+
+static const struct mmu_range_mirror_ops dropping_ops = {
+	.invalidate = client_invalidate_drops,
 	.tlb = client_tlb,
 };
 
@@ -1094,6 +1114,36 @@ static void own_flush_is_awaited_by_the_hook(struct kunit *test)
 	KUNIT_EXPECT_STREQ(test, logged(tlb), "HRS");
 }
 
+/* Whoever finds the entry gone, before who dropped it has flushed. */
+static void other_flush_is_awaited(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct fake_tlb *tlb = tlb_make(test);
+	struct client *client = client_make(test, tlb, addr, NPAGES, &dropping_ops);
+	struct actor first = {
+		.run = run_invalidate, .arg = client, .mm = current->mm,
+	};
+
+	client->used = 1;
+	gate_arm(&tlb->gate);
+	actor_start(test, &first, -1);
+	gate_await(test, &tlb->gate);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "IR");
+	invalidate(addr, addr + PAGE_SIZE);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "IAS");
+	mmu_range_mirror_flush_deferred(&client->mirror);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "AS");
+	gate_open(&tlb->gate);
+	actor_join(test, &first);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "S");
+	invalidate(addr, addr + PAGE_SIZE);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "I");
+	/* By itself it needs no more than it dropped. */
+	client->used = 1;
+	invalidate(addr, addr + PAGE_SIZE);
+	KUNIT_EXPECT_STREQ(test, logged(tlb), "IRS");
+}
+
 /* Deferring. */
 
 static void deferred_is_flushed_by_invalidation(struct kunit *test)
@@ -1743,7 +1793,7 @@ static void extents_unmap_cuts(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, model->extents.nr_split);
 }
 
-static struct mmu_mirror_extent *no_extent(void)
+static struct mmu_mirror_extent *no_extent(struct mm_struct *mm)
 {
 	return NULL;
 }
@@ -1839,39 +1889,6 @@ static void extents_stay_few(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, extents->nr);
 }
 
-static void extents_gather(struct kunit *test)
-{
-	struct fake_tlb *tlb = tlb_make(test);
-	struct model *model = model_make(test);
-	struct mmu_mirror_extents *extents = &model->extents;
-	struct mmu_mirror_gather gather;
-
-	model_map(test, model, 10, 20);
-	model_map(test, model, 30, 31);
-	model_map(test, model, 40, 50);
-	mmu_mirror_gather_init(&gather, &tlb->tlb);
-	mmu_mirror_extents_gather(extents, PAGE_SIZE, 10 * PAGE_SIZE, &gather);
-	mmu_mirror_extents_gather(extents, 20 * PAGE_SIZE, 30 * PAGE_SIZE, &gather);
-	KUNIT_EXPECT_EQ(test, 0, gather.nr);
-
-	/* Clipped at both ends, and nothing of what is not mapped. */
-	mmu_mirror_extents_gather(extents, 15 * PAGE_SIZE, 42 * PAGE_SIZE, &gather);
-	mmu_mirror_gather_flush(&gather);
-	KUNIT_EXPECT_STREQ(test, logged(tlb), "RRRS");
-	KUNIT_EXPECT_EQ(test, 15 * PAGE_SIZE, tlb->range[0].start);
-	KUNIT_EXPECT_EQ(test, 20 * PAGE_SIZE, tlb->range[0].end);
-	KUNIT_EXPECT_EQ(test, 30 * PAGE_SIZE, tlb->range[1].start);
-	KUNIT_EXPECT_EQ(test, 31 * PAGE_SIZE, tlb->range[1].end);
-	KUNIT_EXPECT_EQ(test, 40 * PAGE_SIZE, tlb->range[2].start);
-	KUNIT_EXPECT_EQ(test, 42 * PAGE_SIZE, tlb->range[2].end);
-	mmu_mirror_extents_gather(extents, 0, -1UL, &gather);
-	mmu_mirror_gather_flush(&gather);
-	KUNIT_EXPECT_STREQ(test, logged(tlb), "RRRS");
-	KUNIT_EXPECT_EQ(test, 50 * PAGE_SIZE, tlb->range[2].end);
-	/* It only looks. */
-	KUNIT_EXPECT_TRUE(test, model_agrees(model));
-}
-
 static void run_await_lists(struct actor *actor)
 {
 	mmu_range_mirror_await_lists();
@@ -1927,6 +1944,7 @@ static struct kunit_case tlb_cases[] = {
 	KUNIT_CASE(own_flush_leaves_nothing),
 	KUNIT_CASE(own_flush_is_awaited),
 	KUNIT_CASE(own_flush_is_awaited_by_the_hook),
+	KUNIT_CASE(other_flush_is_awaited),
 	KUNIT_CASE(deferred_is_flushed_by_invalidation),
 	KUNIT_CASE(deferred_is_flushed_for_the_owner),
 	KUNIT_CASE(deferred_outlives_a_refusal),
@@ -1951,7 +1969,6 @@ static struct kunit_case tlb_cases[] = {
 	KUNIT_CASE(extents_lose_the_upper_half),
 	KUNIT_CASE(extents_follow_the_model),
 	KUNIT_CASE(extents_stay_few),
-	KUNIT_CASE(extents_gather),
 	KUNIT_CASE(exit_awaits_lists),
 	{}
 };

@@ -9,6 +9,7 @@
 #include <linux/delay.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/memcontrol.h>
 #include <linux/mmu_mirror_window.h>
 #include <linux/mmu_range_mirror_inject.h>
 #include <linux/pagemap.h>
@@ -75,6 +76,8 @@ struct shadow {
 	struct mutex mutex;	/* for mirrors that use one */
 	unsigned long writable;	/* of the pages, those that have such entries */
 	int fail_at;
+	int fail_with;
+	int asked;	/* times that a page was to be installed */
 	int invalidated;
 	int waited;
 	struct completion waiting;
@@ -129,7 +132,12 @@ static const struct mmu_range_mirror_ops shadow_ops = {
 static const struct mmu_range_mirror_ops shadow_sleeping_ops = {
 	.invalidate = shadow_invalidate,
 	.wait = shadow_wait,
-	.wait_sleeps = true,
+	.sleeps = true,
+};
+
+static const struct mmu_range_mirror_ops shadow_sleeping_drop_ops = {
+	.invalidate = shadow_invalidate,
+	.sleeps = true,
 };
 
 static int shadow_install(struct mmu_range_mirror *mirror, unsigned long addr,
@@ -139,8 +147,9 @@ static int shadow_install(struct mmu_range_mirror *mirror, unsigned long addr,
 	int index = (addr - mirror->start) >> PAGE_SHIFT;
 
 	mmu_range_mirror_assert_held(mirror);
+	shadow->asked++;
 	if (index == shadow->fail_at)
-		return -ENOSPC;
+		return shadow->fail_with;
 	shadow->page[index] = page;
 	return 0;
 }
@@ -398,17 +407,26 @@ static void populate_reading_dirties_nothing(struct kunit *test)
 
 static void populate_stops_at_failed_install(struct kunit *test)
 {
+	/* Among them are those that say that a page cannot be had. */
+	static const int errnos[] = { -ENOSPC, -EFAULT, -EPERM, -EAGAIN };
 	unsigned long addr = map_memory(test);
-	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
 	int refs = mapped_refs(test, addr + 3 * PAGE_SIZE);
+	struct shadow *shadow;
+	int i;
 
-	shadow->fail_at = 3;
-	KUNIT_EXPECT_EQ(test, -ENOSPC, shadow_populate(shadow, 0, NPAGES));
-	KUNIT_EXPECT_EQ(test, 3, shadow->mirror.nr_dirtied);
-	KUNIT_EXPECT_NOT_NULL(test, shadow->page[2]);
-	KUNIT_EXPECT_NULL(test, shadow->page[4]);
+	for (i = 0; i < ARRAY_SIZE(errnos); i++) {
+		shadow = shadow_make(test, addr, &shadow_ops, false);
+		shadow->fail_at = 3;
+		shadow->fail_with = errnos[i];
+		KUNIT_EXPECT_EQ(test, errnos[i],
+				shadow_populate(shadow, 0, NPAGES));
+		KUNIT_EXPECT_EQ(test, 4, shadow->asked);
+		KUNIT_EXPECT_EQ(test, 3, shadow->mirror.nr_dirtied);
+		KUNIT_EXPECT_NOT_NULL(test, shadow->page[2]);
+		KUNIT_EXPECT_NULL(test, shadow->page[4]);
+		mmu_range_mirror_remove(&shadow->mirror);
+	}
 	KUNIT_EXPECT_EQ(test, refs, mapped_refs(test, addr + 3 * PAGE_SIZE));
-	mmu_range_mirror_remove(&shadow->mirror);
 }
 
 static void invalidate_drops_what_it_hits(struct kunit *test)
@@ -492,6 +510,12 @@ static void nonblockable(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, other->invalidated);
 	invalidate(addr, end);
 	KUNIT_EXPECT_EQ(test, 1, other->waited);
+	mmu_range_mirror_remove(&other->mirror);
+
+	/* And so does a driver that sleeps while it drops. */
+	other = shadow_make(test, addr, &shadow_sleeping_drop_ops, true);
+	KUNIT_EXPECT_EQ(test, -EAGAIN, invalidate_nonblock(addr, end));
+	KUNIT_EXPECT_EQ(test, 0, other->invalidated);
 	mmu_range_mirror_remove(&other->mirror);
 
 	/* A mutex is only tried. */
@@ -788,6 +812,36 @@ static void lookup_finds(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, two.page[2], mapped_page(test, addr));
 	KUNIT_EXPECT_TRUE(test, PageDirty(two.page[2]));
 	KUNIT_EXPECT_EQ(test, users, atomic_read(&current->mm->mm_users));
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+
+static void call_note_charged(void *arg)
+{
+#ifdef CONFIG_MEMCG
+	*(struct mem_cgroup **)arg = current->active_memcg;
+#endif
+}
+
+/* A kernel thread faults in for the owner, who pays for it. */
+static void lookup_charges_the_owner(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	struct mem_cgroup *charged = NULL;
+	struct two_spans two;
+
+	if (mem_cgroup_disabled()) {
+		mmu_range_mirror_remove(&shadow->mirror);
+		kunit_skip(test, "there are no memory cgroups");
+	}
+	KUNIT_EXPECT_TRUE(test, current->flags & PF_KTHREAD);
+	two_spans_init(&two, shadow, MMU_MIRROR_FOR_READING);
+	inject_call(MMU_RANGE_MIRROR_BEGUN, call_note_charged, &charged);
+	KUNIT_EXPECT_EQ(test, 0, two_spans_look_up(&two));
+	KUNIT_EXPECT_NOT_NULL(test, charged);
+	/* And from then on for nobody. */
+	call_note_charged(&charged);
+	KUNIT_EXPECT_NULL(test, charged);
 	mmu_range_mirror_remove(&shadow->mirror);
 }
 
@@ -3317,6 +3371,7 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(populate_gives_up),
 	KUNIT_CASE(lookup_refuses),
 	KUNIT_CASE(lookup_finds),
+	KUNIT_CASE(lookup_charges_the_owner),
 	KUNIT_CASE(lookup_faults_in),
 	KUNIT_CASE(lookup_dirties_what_it_says),
 	KUNIT_CASE(lookup_respects_protection),

@@ -120,7 +120,8 @@ static void odp_set_leaf(struct odp_region *region, unsigned long addr,
 static bool odp_is_huge(struct odp_region *region, unsigned long addr,
 			unsigned long npages, unsigned long pfn)
 {
-	return hmm_pfn_to_map_order(pfn) >= ODP_BLOCK_ORDER &&
+	return pfn & HMM_PFN_VALID &&
+	       hmm_pfn_to_map_order(pfn) >= ODP_BLOCK_ORDER &&
 	       IS_ALIGNED(addr, ODP_BLOCK_SIZE) &&
 	       npages == 1 << ODP_BLOCK_ORDER;
 }

@@ -60,7 +60,7 @@ DECLARE_EVENT_CLASS(mmu_mirror,
 		  __entry->dirtied)
 );
 
-/* From now on invalidations arrive. */
+/* From now on invalidations arrive; but see mmu_range_mirror_insert(). */
 DEFINE_EVENT(mmu_mirror, mmu_mirror_insert,
 	TP_PROTO(struct mmu_range_mirror *mirror),
 	TP_ARGS(mirror)

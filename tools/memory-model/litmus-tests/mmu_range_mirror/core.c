@@ -142,3 +142,14 @@ void device_invalidate(struct mmu_range_mirror *mirror,
 	WRITE_ONCE(mirror->shadow, NULL);
 	mmu_range_mirror_defer_flush(mirror);
 }
+
+/* Or it gathers what it drops, which here is all. */
+void gatherer_invalidate(struct mmu_range_mirror *mirror,
+			 const struct mmu_notifier_range *range,
+			 struct mmu_mirror_gather *gather)
+{
+	if (!READ_ONCE(mirror->shadow))
+		return;
+	WRITE_ONCE(mirror->shadow, NULL);
+	gather->full = true;
+}

@@ -15,7 +15,7 @@ PER_TLB = {'marks', 'flushed', 'cached'}
 PER_MM = {'mm_seq', 'mm_lock', 'pte', 'dirty', 'online',
 	  'ptl'}
 # Of each thread its own: what is gathered, and the answer to its command.
-PER_THREAD = {'nr', 'full', 'done'}
+PER_THREAD = {'nr', 'full', 'counted', 'done'}
 # Struct members that go by another name in the models.
 RENAMED = {'spin': 'window_lock'}
 LOCKS = {'window_lock', 'mm_lock', 'ptl'}
@@ -23,7 +23,7 @@ ATOMICS = {'dropped', 'drained', 'marks', 'flushed', 'flushing'}
 POINTERS = {'kaddr', 'shadow'}
 
 CONSTANT_MEMBERS = {'mutex': 0, 'rwsem': 0, 'removed': 0, 'writable': 1,
-		    'wait_sleeps': 0, 'closed': 0}
+		    'sleeps': 0, 'closed': 0}
 # Counts and hints that no order depends on.
 STATISTICS = {'installed', 'dropped_pages', 'nr_dirtied', 'collisions', 'drops',
 	      'missed',
@@ -39,7 +39,8 @@ CONSTANT_CALLS = {'mmu_notifier_range_blockable': 1, 'window_page_ok': 1,
 		  'gather_is_full': 1, 'trace_mmu_mirror_wait_enabled': 0}
 # No memory is shared through these, or none that a test is about. One only drops more
 # than the window had to.
-IGNORED = {'preempt_disable', 'preempt_enable', 'WARN_ON_ONCE', 'cpu_relax',
+IGNORED = {'preempt_disable', 'preempt_enable', 'migrate_disable', 'migrate_enable',
+	   'WARN_ON_ONCE', 'cpu_relax',
 	   'mmu_range_mirror_inject', 'domain_account_wait', 'domain_account_interrupts',
 	   'domain_drop_range',
 	   'mmu_range_mirror_assert_held',
@@ -61,6 +62,8 @@ MIRRORS = {
 	'window': {'invalidate': 'window_invalidate', 'wait': 'window_wait'},
 	'device': {'invalidate': 'device_invalidate', 'tlb': 'device_tlb',
 		   'flush_all': 'device_flush_all', 'sync': 'device_sync'},
+	'gatherer': {'invalidate': 'gatherer_invalidate', 'tlb': 'device_tlb',
+		     'flush_all': 'device_flush_all', 'sync': 'device_sync'},
 }
 # Members that say whether there is such a hook.
 OPTIONAL_HOOKS = {'wait', 'tlb'}
