@@ -390,6 +390,35 @@ TEST_F(odp, uses_huge_entries)
 	munmap(map, 3 * HUGE);
 }
 
+/* HMM says of what order it would be: that is no entry. */
+TEST_F(odp, meets_a_hole_in_hugetlbfs)
+{
+	struct odp_stats stats;
+	char *mem;
+	long key;
+
+	if (!set("/proc/sys/vm/nr_hugepages", "2"))
+		SKIP(return, "no hugetlbfs");
+	mem = mmap(NULL, 2 * HUGE, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+	if (mem == MAP_FAILED)
+		SKIP(return, "no pages for hugetlbfs to be had");
+	mem[0] = 1;
+	key = odp_register(self->fd, mem, 2 * HUGE, ODP_WRITABLE);
+	ASSERT_GT(key, 0);
+	ASSERT_EQ(0, odp_request(self->fd, key, ODP_SNAPSHOT, mem + HUGE, HUGE,
+				 NULL));
+	stats = odp_stats(self->fd);
+	EXPECT_EQ(0, stats.huge);
+	EXPECT_EQ(0, stats.entries);
+	EXPECT_EQ(8, odp_request(self->fd, key, ODP_READ, mem + HUGE, 8,
+				 self->data));
+	EXPECT_TRUE(zeroed(self->data, 8));
+	EXPECT_EQ(0, odp_deregister(self->fd, key));
+	munmap(mem, 2 * HUGE);
+	restore(0);
+}
+
 TEST_F(odp, has_many_regions)
 {
 	size_t length = NR_REGIONS * page_size;
