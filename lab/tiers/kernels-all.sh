@@ -23,7 +23,7 @@ unset KSRC
 tab=$(printf '\t')
 for series in "$@"; do
 	kernels "$series" >"$CACHE/.kernels"
-	IFS="$tab" read -r _ suite _ image <"$CACHE/.kernels"
+	IFS="$tab" read -r _ suite _ image _ <"$CACHE/.kernels"
 	# The cloud kernel of the machine's own suites is "stock".
 	case $suite,$image in
 	-,cloud|*,-) name=objects-$series ;;

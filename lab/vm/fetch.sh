@@ -199,7 +199,7 @@ fetch_stock() {
 # with them may want a newer C library than the machine has: see lab/vm/headers.sh.
 fetch_stock_of() {
 	kernels "$1" >"$TMP.row"
-	IFS="$tab" read -r _ suite _ image <"$TMP.row"
+	IFS="$tab" read -r _ suite _ image _ <"$TMP.row"
 	rm -f "$TMP.row"
 	case $suite,$image in
 	-,*|*,-) die "no stock kernel of $1 but what \"stock\" may be" ;;

@@ -418,6 +418,51 @@ TEST_F(arguments, commands)
 	EXPECT_EQ(0, tlb_run(fd, addr, page_size, 0, 1, 0));
 }
 
+/* In a process that nobody else answers the faults of. 0, or what went wrong. */
+static int close_in_a_fault(int fd, size_t size)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = {
+		.range.len = size,
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	struct uffd_msg msg;
+	void *addr;
+	int uffd;
+
+	addr = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	reg.range.start = (uintptr_t)addr;
+	uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
+	if (addr == MAP_FAILED || uffd < 0 || ioctl(uffd, UFFDIO_API, &api) ||
+	    ioctl(uffd, UFFDIO_REGISTER, &reg))
+		return KSFT_SKIP;
+	if (tlb_open(fd, addr, size, TEST_TLB_SHADOW) ||
+	    tlb_run(fd, addr, size, 0, 1, TEST_TLB_ASYNC) ||
+	    read(uffd, &msg, sizeof(msg)) != sizeof(msg))
+		return 1;
+	/* The device's thread waits for us now, and must not keep us. */
+	close(fd);
+	close(uffd);
+	return 0;
+}
+
+TEST_F(arguments, closes_in_a_fault)
+{
+	int status = -1;
+	pid_t pid;
+
+	close(self->fd);
+	self->fd = -1;
+	pid = fork();
+	if (!pid)
+		_exit(close_in_a_fault(device_open(), self->size));
+	EXPECT_TRUE(eventually(waitpid(pid, &status, WNOHANG) == pid));
+	if (WIFEXITED(status) && WEXITSTATUS(status) == KSFT_SKIP)
+		SKIP(return, "no userfaultfd");
+	EXPECT_EQ(0, status);
+}
+
 TEST_F(arguments, shadow)
 {
 	char *addr = self->addr;
