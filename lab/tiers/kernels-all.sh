@@ -24,8 +24,9 @@ tab=$(printf '\t')
 for series in "$@"; do
 	kernels "$series" >"$CACHE/.kernels"
 	IFS="$tab" read -r _ suite _ image _ <"$CACHE/.kernels"
-	# The cloud kernel of the machine's own suites is "stock".
+	# For drivers only. The cloud kernel of the machine's own suites is "stock".
 	case $suite,$image in
+	*,generic) continue ;;
 	-,cloud|*,-) name=objects-$series ;;
 	*) name=ours-$series ;;
 	esac

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/vm/fetch.sh src-SERIES | stock | stock-rt | stock-SERIES | herd | busybox-ARCHITECTURE
+# lab/vm/fetch.sh src-SERIES | stock | stock-rt | stock-SERIES | herd | rdma |
+#             busybox-ARCHITECTURE
 #
 # Fetch one thing from Debian's archive into the cache, unless it is there, and
 # print its path. Nothing but tools is ever installed: packages are unpacked
@@ -195,15 +196,19 @@ fetch_stock() {
 	echo "$CACHE/$1"
 }
 
-# A cloud kernel of a series of another suite, with its headers. The tools that come
-# with them may want a newer C library than the machine has: see lab/vm/headers.sh.
+# A kernel of a series of another suite, cloud or generic, with its headers. The tools
+# that come with them may want a newer C library than the machine has: see
+# lab/vm/headers.sh.
 fetch_stock_of() {
 	kernels "$1" >"$TMP.row"
 	IFS="$tab" read -r _ suite _ image _ <"$TMP.row"
 	rm -f "$TMP.row"
 	case $suite,$image in
 	-,*|*,-) die "no stock kernel of $1 but what \"stock\" may be" ;;
+	*,generic) flavour= ;;
+	*) flavour=-$image ;;
 	esac
+	series=$(series_of "$1")
 	locked "stock-$1"
 	if [ ! -d "$CACHE/stock-$1" ]; then
 		private_root "$suite"
@@ -211,11 +216,12 @@ fetch_stock_of() {
 			-o Dir::Etc::sourceparts=/dev/null \
 			-o Dir::State::Lists="$APT/lists" \
 			-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= \
-			search --names-only "^linux-binary-$1[.].*-cloud-amd64\$" |
+			search --names-only \
+			"^linux-binary-${series}[.][^-]*$flavour-amd64\$" |
 			cut -d' ' -f1 | sort -V | tail -n 1)
-		[ -n "$base" ] || die "no cloud kernel of $1"
+		[ -n "$base" ] || die "no $image kernel of $series"
 		release=${base#linux-binary-}
-		abi=${release%-cloud-amd64}
+		abi=${release%"$flavour"-amd64}
 		download private_apt "$base" "linux-base-$release" \
 			"linux-modules-$release" \
 			"linux-headers-$release" "linux-headers-$abi-common" \
@@ -249,6 +255,36 @@ fetch_herd() {
 	echo "$CACHE/herd"
 }
 
+# What rdma-core and perftest test RDMA with, as files of a root: with the C library
+# and the Python of trixie, the first Debian that packages the tests of pyverbs.
+fetch_rdma() {
+	locked rdma
+	if [ ! -d "$CACHE/rdma" ]; then
+		private_root trixie
+		download private_apt rdma-core python3-pyverbs ibverbs-providers \
+			perftest iproute2 \
+			python3.13-minimal libpython3.13-minimal \
+			libpython3.13-stdlib libpython3.13 \
+			libibverbs1 librdmacm1t64 libibumad3 libnl-3-200 \
+			libnl-route-3-200 libpci3 libkmod2 libudev1 libmnl0 \
+			libbpf1 libelf1t64 libcap2 libselinux1 libpcre2-8-0 \
+			libzstd1 liblzma5 zlib1g libexpat1 libffi8 libgcc-s1 \
+			libc6
+		say "unpacking rdma-core and perftest"
+		mkdir -p "$TMP/out"
+		for deb in $DEBS; do
+			dpkg-deb -x "$CACHE/deb/$deb" "$TMP/out"
+		done
+		mv "$TMP/out/usr/share/doc/rdma-core/tests" \
+			"$TMP/out/usr/lib/rdma-tests"
+		gunzip "$TMP"/out/usr/lib/rdma-tests/*.gz
+		# A root of the lab has one directory of programs.
+		rm -rf "$TMP/out/usr/sbin" "$TMP/out/usr/share"
+		publish rdma
+	fi
+	echo "$CACHE/rdma"
+}
+
 # Debian 12 has none for riscv64. Static: it needs nothing else.
 fetch_busybox() {
 	FOREIGN=$1
@@ -270,6 +306,7 @@ stock) need kmod xz-utils; fetch_stock stock cloud common ;;
 stock-rt) need kmod xz-utils; fetch_stock stock-rt rt common-rt ;;
 stock-*) need kmod xz-utils; fetch_stock_of "${1#stock-}" ;;
 herd) fetch_herd ;;
+rdma) fetch_rdma ;;
 busybox-*) fetch_busybox "${1#busybox-}" ;;
-*) die "usage: lab/vm/fetch.sh src-SERIES|stock|stock-rt|stock-SERIES|herd|busybox-ARCHITECTURE" ;;
+*) die "usage: lab/vm/fetch.sh src-SERIES|stock|stock-rt|stock-SERIES|herd|rdma|busybox-ARCHITECTURE" ;;
 esac

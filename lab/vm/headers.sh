@@ -24,7 +24,8 @@ if "$headers/tools/objtool/objtool" --help >/dev/null 2>&1 ||
 fi
 
 unset KSRC
-source=$("$LAB/vm/fetch.sh" "src-${kernel#stock-}")
+source=$("$LAB/vm/fetch.sh" "src-$(series_of "${kernel#stock-}")")
+abi=${release%-amd64}
 out=$CACHE/build/headers-$kernel
 locked "headers-$kernel"
 mkdir -p "$out"
@@ -47,7 +48,7 @@ if [ ! -d "$kdir" ]; then
 	cp "$tools/scripts/mod/modpost" "$kdir.tmp/scripts/mod/modpost"
 	cp "$tools/tools/objtool/objtool" "$kdir.tmp/tools/objtool/objtool"
 	sed -i -e "s#^KBUILD_OUTPUT=.*#KBUILD_OUTPUT=$kdir#" \
-		-e "s#^include .*#include ${headers%/*}/linux-headers-${release%-cloud-amd64}-common/Makefile#" \
+		-e "s#^include .*#include ${headers%/*}/linux-headers-${abi%-cloud}-common/Makefile#" \
 		"$kdir.tmp/Makefile"
 	mv "$kdir.tmp" "$kdir"
 fi
