@@ -1323,7 +1323,7 @@ static int lookup_loop(struct lookup *lookup)
 	struct mmu_range_mirror *mirror = lookup->mirror;
 	struct mmu_mirror_lookup *what = lookup->what;
 	unsigned long furthest = 0, faulted_seq = 0, faulted_at = 0;
-	bool faulted = false, again = false;
+	bool faulted = false, again = false, futile = false;
 	int tries, ret;
 
 	for (tries = 0; tries < MIRROR_RETRIES; tries++) {
@@ -1341,10 +1341,13 @@ static int lookup_loop(struct lookup *lookup)
 			tries = 0;
 		}
 		if (ret == -EFAULT && (what->flags & MMU_MIRROR_FAULT)) {
-			/* Faulted in, not taken since, and still not there. */
-			if (faulted && seq == faulted_seq &&
-			    what->done == faulted_at)
-				return -EFAULT;
+			/*
+			 * Faulted in, not taken since, and still not as wanted?
+			 * A fault also does nothing where another task's was
+			 * faster, whose may have been for reading.
+			 */
+			futile = faulted && seq == faulted_seq &&
+				 what->done == faulted_at;
 			faulted_at = what->done;
 			ret = lookup_fault(lookup, again);
 			if (ret < 0)
@@ -1356,6 +1359,7 @@ static int lookup_loop(struct lookup *lookup)
 		}
 		if (ret && ret != -EBUSY)
 			return ret;
+		futile = false;
 		if (!ret) {
 			mmu_range_mirror_inject(MMU_RANGE_MIRROR_LOOKED_UP, mirror);
 			mmu_range_mirror_lock(mirror);
@@ -1370,7 +1374,7 @@ static int lookup_loop(struct lookup *lookup)
 					   what->done, tries + 1,
 					   tries + 1 == MIRROR_RETRIES);
 	}
-	return -EAGAIN;
+	return futile ? -EFAULT : -EAGAIN;
 }
 
 static int mirror_look_up(struct lookup *lookup)
