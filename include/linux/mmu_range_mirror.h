@@ -98,7 +98,9 @@ struct seq_file;
  * @wait: Optional. Return when nobody uses the dropped entries any more.
  *	Called without the mirror's lock, after every @invalidate and, where the
  *	kernel has two-pass notifiers, after the @invalidate of every other
- *	mirror that the range hits. Runs concurrently with itself.
+ *	mirror that the range hits. Runs concurrently with itself. A driver whose
+ *	device has to let go of the memory first may drop the entries here
+ *	instead: no lookup of them ends before the invalidation has.
  * @sleeps: @wait sleeps, or @invalidate does, under a lock that allows it. Such
  *	a mirror answers a non-blockable range (the OOM reaper's) with -EAGAIN,
  *	and only if the range hits it.
