@@ -51,9 +51,10 @@ help:
 	@echo '  check-matrix   guests: two, paused, migrated, killed; CASES="..."  10 min'
 	@echo '  check-series   each commit of the series, built   8 min; 40 the first time'
 	@echo '  check-pfncache KVM on windows: its selftests     3 min; 15 the first time'
-	@echo "  check-drivers  the kernel's own test of HMM, as it is and on mirrors, and a"
-	@echo '                 driver of ours with mirrors and without, in lines'
-	@echo '                                                   4 min; 10 the first time'
+	@echo "  check-drivers  the kernel's own test of HMM, and RDMA's on-demand paging over"
+	@echo '                 rxe, as they are and on mirrors; and a driver of ours with'
+	@echo '                 mirrors and without, in lines'
+	@echo '                                                   9 min; 17 the first time'
 	@echo '  check-memory-error  a memory error in each load that vhost makes through'
 	@echo '                 a window, and in one that does not survive it    3 min'
 	@echo '  check-arch     8 architectures compiled; arm64, riscv64, i386 booted'

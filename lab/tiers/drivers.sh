@@ -1,13 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# lab/tiers/drivers.sh [KERNEL...]
+# lab/tiers/drivers.sh [KERNEL...] [rdma]
 #
 # Drivers of the kernel's with their own tests, on stock kernels, as they are and
 # converted to mirrors: lib/test_hmm.c with hmm-tests, which has tests of what a
 # device writes to memory that went through MADV_FREE. The kernel's own driver loses
-# it. Everything else has to be the same with both. And how many lines a driver of
-# ours takes with the helper and without. KTAP.
+# it. Everything else has to be the same with both. The same for on-demand paging of
+# RDMA (lab/drivers/rdma.sh). And how many lines a driver of ours takes with the
+# helper and without. KTAP.
 
 # shellcheck source=lab/lib/env.sh
 . "$(dirname "$0")/../lib/env.sh"
@@ -90,11 +91,16 @@ forms() {
 		[ $((mirror * 5)) -le $((direct * 4)) ]
 }
 
-[ $# -gt 0 ] || set -- stock stock-7.3
+[ $# -gt 0 ] || set -- stock stock-7.3 rdma
 begin drivers
 forms
+rdma=
 for kernel in "$@"; do
 	case $kernel in
+	rdma)
+		rdma=yes
+		continue
+		;;
 	stock) base=6.12 wanted=12 ;;
 	*) base=${kernel#stock-} wanted=35 ;;
 	esac
@@ -118,4 +124,5 @@ for kernel in "$@"; do
 	lines "$base"
 done
 finish
+[ -z "$rdma" ] || "$DRV/rdma.sh" || failed=yes
 [ -z "$failed" ]
