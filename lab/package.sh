@@ -25,14 +25,13 @@ export DEB_BUILD_OPTIONS
 	tail -n 20 "$out/build.log" >&2
 	die "the package does not build; see $out/build.log"
 }
-debs=$(ls "$out"/*.deb)
 case $what in
 deb) ;;
 install)
-	# A list on purpose.
-	# shellcheck disable=SC2086
-	as_root apt-get -y --no-install-recommends install $debs >&2
+	# All of them are called 0.1: apt would keep an older one.
+	as_root apt-get -y --no-install-recommends --reinstall install \
+		"$out"/*.deb >&2
 	;;
 *) die "usage: lab/package.sh deb|install" ;;
 esac
-echo "$debs"
+ls "$out"/*.deb

@@ -185,6 +185,29 @@ same_revision() {
 	(packaged "$kernel" && fits right)
 }
 
+# make install, with an apt-get that says what it is told to do. A cache may have a
+# space in its path.
+installs() {
+	spaced="$out/a cache"
+	mkdir -p "$spaced" "$out/apt"
+	cat >"$out/apt/apt-get" <<-'END'
+	#!/bin/sh
+	printf '%s\n' "$@"
+	END
+	cat >"$out/apt/sudo" <<-'END'
+	#!/bin/sh
+	exec "$@"
+	END
+	chmod +x "$out/apt/apt-get" "$out/apt/sudo"
+	PATH=$out/apt:$PATH MRM_CACHE=$spaced "$LAB/package.sh" install \
+		>"$out/said" 2>&1
+	status=$?
+	sed 's/^/# /' "$out/said"
+	[ "$status" = 0 ] && grep -qx -e --reinstall "$out/said" &&
+		[ "$(grep -c "^$spaced/build/deb/[a-z0-9._-]*[.]deb\$" \
+			"$out/said")" = 4 ]
+}
+
 begin package-cases
 as_of "$z" right
 as_of $((z - 1)) older
@@ -225,5 +248,7 @@ result_of "a vhost that does not call what it has to is refused" \
 
 result_of "dkms.conf lists what is built, or else what there is to build" listed
 result_of "nothing is activated that the kernel would not load" signed_only
+result_of "make install installs both packages, even of a version that is there" \
+	installs
 finish
 [ -z "$failed" ]
