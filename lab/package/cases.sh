@@ -185,6 +185,13 @@ same_revision() {
 	(packaged "$kernel" && fits right)
 }
 
+# A directory for temporary files that is not there.
+no_room_for_a_log() {
+	TMPDIR=$out/none "$package/packaging/sync" >"$out/said" 2>&1 &&
+		[ "$(grep -c . "$out/said")" = 1 ] &&
+		grep -q '^mmu-range-mirror: .*mktemp' "$out/said"
+}
+
 # make install, with an apt-get that says what it is told to do. A cache may have a
 # space in its path.
 installs() {
@@ -248,6 +255,8 @@ result_of "a vhost that does not call what it has to is refused" \
 
 result_of "dkms.conf lists what is built, or else what there is to build" listed
 result_of "nothing is activated that the kernel would not load" signed_only
+result_of "where no file can be written, sync says so, and does not fail" \
+	no_room_for_a_log
 result_of "make install installs both packages, even of a version that is there" \
 	installs
 finish
