@@ -192,6 +192,41 @@ no_room_for_a_log() {
 		grep -q '^mmu-range-mirror: .*mktemp' "$out/said"
 }
 
+# archived FILE [PATH]: as DKMS 3.2 moves it away, and says from where.
+archived() {
+	echo "archived $1" >"$archive/$1"
+	[ $# = 1 ] || echo "$2" >"$archive/$1.origin"
+}
+
+# has FILE WORDS
+has() {
+	[ "$(cat "$1")" = "$2" ] || { echo "# $1: $(cat "$1")"; return 1; }
+}
+
+put_back() {
+	tree=$out/dkms-3.2
+	archive=$tree/original_module/release/x
+	lib=$out/lib/release
+	rm -rf "$tree" "$lib"
+	mkdir -p "$archive" "$lib/kernel" "$lib/updates/dkms"
+	archived vhost.ko.xz "$lib/kernel/vhost.ko.xz"
+	archived vhost_net.ko.xz "$lib/kernel/vhost_net.ko.xz"
+	echo newer >"$lib/kernel/vhost_net.ko.xz"
+	archived vhost_scsi.ko "$out/lib/gone/kernel/vhost_scsi.ko"
+	archived vhost_vsock.ko
+	archived vhost_vdpa.ko "$lib/updates/vhost_vdpa.ko"
+	"$package/packaging/put-back" "$archive" || return
+	has "$lib/kernel/vhost.ko.xz" "archived vhost.ko.xz" &&
+		has "$lib/kernel/vhost_net.ko.xz" newer &&
+		has "$archive/vhost_vdpa.ko" "archived vhost_vdpa.ko" &&
+		[ "$(find "$tree" -type f | wc -l)" = 2 ] || return
+	# One that stays for want of a place.
+	rmdir "$lib/updates/dkms"
+	"$package/packaging/put-back" "$archive" all &&
+		has "$lib/updates/vhost_vdpa.ko" "archived vhost_vdpa.ko" &&
+		[ -z "$(ls "$tree")" ]
+}
+
 # make install, with an apt-get that says what it is told to do. A cache may have a
 # space in its path.
 installs() {
@@ -257,6 +292,7 @@ result_of "dkms.conf lists what is built, or else what there is to build" listed
 result_of "nothing is activated that the kernel would not load" signed_only
 result_of "where no file can be written, sync says so, and does not fail" \
 	no_room_for_a_log
+result_of "stock modules are put back where nothing newer is" put_back
 result_of "make install installs both packages, even of a version that is there" \
 	installs
 finish

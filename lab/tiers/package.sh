@@ -5,10 +5,10 @@
 #
 # In a root of each Debian (bookworm and trixie), with kernels that the package is
 # for and one that it is not for: installs the DKMS package, upgrades kernels,
-# sources and the package, has it refuse what does not fit, and removes it. Then
-# boots what it built on that root, uses it, and removes it while it is loaded
-# (lab/package/vm.sh). Roots and packages that were downloaded stay in the cache.
-# KTAP.
+# sources and the package, has it refuse what does not fit, interrupts DKMS, and
+# removes it. Then boots what it built on that root, uses it, and removes it while
+# it is loaded (lab/package/vm.sh). Roots and packages that were downloaded stay in
+# the cache. KTAP.
 
 # shellcheck source=lab/lib/env.sh
 . "$(dirname "$0")/../lib/env.sh"
@@ -63,6 +63,13 @@ stocks() {
 	for module in $VHOST; do
 		path_of "$1" "$module" | grep -q /kernel/ || return 1
 	done
+}
+
+# as_packaged RELEASE: the files of its own vhost are those of its package.
+as_packaged() {
+	grep /drivers/vhost/ \
+		"$root/var/lib/dpkg/info/linux-image-$1-unsigned.md5sums" |
+		(cd "$root" && md5sum -c --quiet) >>"$log" 2>&1
 }
 
 # untouched RELEASE: a kernel that may lack some of these.
@@ -193,6 +200,24 @@ third_driver() {
 		modules >>"$log" 2>&1
 }
 
+# next_revision RELEASE: dpkg replaces that kernel by its next revision, which no
+# source is there for.
+next_revision() {
+	header=$root/usr/src/linux-headers-$1/include/generated/package.h
+	as_root cp "$header" "$out/package.h"
+	as_root sed -i 's/ Debian [^ "]*/&.1/' "$header"
+	dpkg-deb --fsys-tarfile \
+		"$CACHE/roots/deb-$suite/linux-image-$1-unsigned_"*.deb |
+		as_root tar -C "$root" -xf - --wildcards '*/drivers/vhost/*'
+	as_root touch -d @0 "$root/lib/modules/$1/kernel/drivers/vhost"/*
+	look_again && stocks "$1" &&
+		! find "$root/lib/modules/$1/kernel/drivers/vhost" -type f \
+			-newermt @0 | grep .
+	status=$?
+	as_root cp "$out/package.h" "$header"
+	look_again && ours "$1" && return $status
+}
+
 # The older kernel's source has gone.
 upgraded() {
 	apt install /tmp/${NAME}-dkms_0.2_all.deb && ours "$new" && stocks "$old" &&
@@ -243,6 +268,9 @@ check_suite() {
 	result_of "leaves the other alone" untouched "$foreign"
 	result_of "whose hook succeeds" hook "$foreign"
 	result_of "and dkms autoinstall" autoinstall "$foreign"
+	result_of "leaves the stock modules in their files" as_packaged "$old"
+	result_of "leaves those of a kernel's next revision alone" \
+		next_revision "$old"
 
 	# shellcheck disable=SC2046
 	result_of "refuses older source for a kernel that comes later" \
