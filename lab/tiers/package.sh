@@ -218,6 +218,67 @@ next_revision() {
 	look_again && ours "$1" && return $status
 }
 
+# disk_full RELEASE: not all modules of ours find room.
+disk_full() {
+	updates=$root/lib/modules/$1/updates/dkms
+	inside dkms uninstall -m $NAME -v 0.1 -k "$1" >>"$log" 2>&1
+	as_root mkdir -p "$updates"
+	as_root mount -t tmpfs -o size=64k tmpfs "$updates"
+	look_again && said "are not installed" && stocks "$1" && as_packaged "$1"
+	status=$?
+	as_root umount "$updates"
+	return $status
+}
+
+disk_has_room() {
+	look_again && ours "$1" && as_packaged "$1"
+}
+
+# damaged RELEASE: DKMS calls a module installed of which nothing is there.
+damaged() {
+	as_root truncate -s 0 \
+		"$root/lib/modules/$1/updates/dkms"/vhost_scsi.ko*
+	look_again && ours "$1" &&
+		[ "$(inside modinfo -k "$1" -F srcversion vhost_scsi)" ]
+}
+
+# interrupt VERSION RELEASE: DKMS is killed when it has installed a part of the
+# third module.
+interrupt() {
+	inside dkms uninstall -m $NAME -v "$1" -k "$2" >>"$log" 2>&1
+	as_root tee "$root/usr/local/bin/cp" >/dev/null <<-'END'
+	#!/bin/sh
+	for to; do :; done
+	case $to in
+	*/updates/dkms/vhost_scsi.ko*)
+		echo a part >"$to"
+		kill -9 $PPID
+		;;
+	*) exec /bin/cp "$@" ;;
+	esac
+	END
+	as_root chmod +x "$root/usr/local/bin/cp"
+	inside dkms install -m $NAME -v "$1" -k "$2" >>"$log" 2>&1
+	as_root rm "$root/usr/local/bin/cp"
+	grep -q 'a part' "$root/lib/modules/$2/updates/dkms"/vhost_scsi.ko*
+}
+
+# killed_late RELEASE: DKMS is killed when it only has to run POST_INSTALL.
+killed_late() {
+	archive=$root/var/lib/dkms/$NAME/original_module/$1/$(uname -m)
+	stock=$(ls "$root/lib/modules/$1/kernel/drivers/vhost"/vhost_net.ko*)
+	as_root mkdir -p "$archive"
+	as_root mv "$stock" "$archive"
+	echo "${stock#"$root"}" |
+		as_root tee "$archive/${stock##*/}.origin" >/dev/null
+	look_again && ours "$1" && as_packaged "$1"
+}
+
+interrupted() {
+	interrupt "$@" && look_again && said "taken back" && ours "$2" &&
+		as_packaged "$2"
+}
+
 # The older kernel's source has gone.
 upgraded() {
 	apt install /tmp/${NAME}-dkms_0.2_all.deb && ours "$new" && stocks "$old" &&
@@ -232,7 +293,9 @@ newer_series() {
 }
 
 purged() {
-	apt purge $NAME-dkms && stocks "$old" && stocks "$new" &&
+	interrupt 0.2 "$new" && apt purge $NAME-dkms &&
+		stocks "$old" && as_packaged "$old" &&
+		stocks "$new" && as_packaged "$new" &&
 		[ ! -e "$root/var/lib/dkms/$NAME" ] &&
 		! ls "$root"/usr/src/$NAME* 2>/dev/null
 }
@@ -271,6 +334,11 @@ check_suite() {
 	result_of "leaves the stock modules in their files" as_packaged "$old"
 	result_of "leaves those of a kernel's next revision alone" \
 		next_revision "$old"
+	result_of "installs nothing where not all of it has room" disk_full "$old"
+	result_of "installs all when there is room" disk_has_room "$old"
+	result_of "replaces a module that is damaged" damaged "$old"
+	result_of "puts stock modules back when DKMS could not" killed_late "$old"
+	result_of "starts again when DKMS was interrupted" interrupted 0.1 "$old"
 
 	# shellcheck disable=SC2046
 	result_of "refuses older source for a kernel that comes later" \
@@ -302,7 +370,8 @@ check_suite() {
 		;;
 	esac
 	headers_go
-	result_of "is removed when the headers have gone" purged
+	result_of "is removed after DKMS was interrupted, and the headers have gone" \
+		purged
 }
 
 locked package
