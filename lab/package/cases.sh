@@ -177,6 +177,21 @@ each_state() {
 	[ "$(find "$states" -name '*.patch' | wc -l)" -gt 1 ]
 }
 
+# As before 6.12.102, which forgets nothing when a ring's addresses change.
+forgets_itself() {
+	vhost=$out/source/linux-source-6.12/drivers/vhost/vhost.c
+	cp "$vhost" "$out/vhost.c"
+	sed -i '/^static long vhost_vring_set_num_addr/,/^}/s/^\t__vhost_vq_meta_reset(vq);$//' \
+		"$vhost"
+	cmp -s "$vhost" "$out/vhost.c" && return 1
+	as_of "$z" forgetful
+	cp "$out/vhost.c" "$vhost"
+	fits forgetful &&
+		sed -n '/^static long vhost_vring_set_addr/,/^}/p' \
+			"$package/module/drivers/vhost/vhost.c" |
+		grep -q 'vhost_ring_mirror_reset(vq);'
+}
+
 another_revision() {
 	(packaged 6.12.1-1 && refuses "linux-source-6.12 is 6.12.1-1" right)
 }
@@ -271,6 +286,8 @@ result_of "a kernel without source is refused" \
 	refuses "install linux-source-6.12 $kernel" none
 result_of "and it is prepared after all of these" fits right
 result_of "each state of a source that was changed is prepared" each_state
+result_of "a vhost that keeps its old addresses forgets the windows" \
+	forgets_itself
 as_before none /dev/null
 result_of "a state that no patch is for is refused" \
 	refuses "does not apply to vhost" none
