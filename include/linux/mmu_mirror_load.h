@@ -195,7 +195,7 @@ static __always_inline size_t mmu_mirror_load_bytes(void *buf, const void *p,
 static inline size_t mmu_mirror_load_string(void *buf, const void *p, size_t n)
 {
 	if (n < MMU_MIRROR_STRING || !IS_ENABLED(CONFIG_ARCH_HAS_COPY_MC) ||
-	    !static_cpu_has(X86_FEATURE_ERMS))
+	    !cpu_feature_enabled(X86_FEATURE_ERMS))
 		return mmu_mirror_load_bytes(buf, p, n);
 	/* The process may be writing there at the same time. */
 	return n - data_race(copy_mc_to_kernel(buf, p, n));

@@ -26,7 +26,7 @@ extern const struct shim_extable __start_shim_extable[], __stop_shim_extable[];
 
 #define X86_FEATURE_ERMS	0
 extern bool shim_erms;
-#define static_cpu_has(feature)	((void)(feature), shim_erms)
+#define cpu_feature_enabled(feature)	((void)(feature), shim_erms)
 
 #define instrument_atomic_read(p, size)
 
