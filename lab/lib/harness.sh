@@ -265,6 +265,19 @@ complains 1 "a race of ours, in a routine of the library" <<'END'
 [    1.0] ==================================================================
 END
 
+for reader in "xxh64 0" "memcmp 1"; do
+	complains "${reader#* }" "KSM's ${reader% *}() of what vhost writes" <<-END
+	[    1.0] BUG: KCSAN: data-race in vhost_get_vq_desc [vhost] / ${reader% *}
+	[    1.0] write (marked) to 0xffff88807e995002 of 2 bytes by task 963 on cpu 1:
+	[    1.0]  vhost_get_vq_desc+0x38b/0xec0 [vhost]
+	[    1.0]  handle_rx+0x1e3/0x1050 [vhost_net]
+	[    1.0] read to 0xffff88807e995000 of 8 bytes by task 35 on cpu 1:
+	[    1.0]  ${reader% *}+0xae/0x390
+	[    1.0]  ksm_scan_thread+0x7cb/0x3050
+	[    1.0] ==================================================================
+	END
+done
+
 for function in hook_invalidate put_pages tlb_flush_all extent_insert; do
 	complains 1 "a race of $function()" <<-END
 	[    1.0] BUG: KCSAN: data-race in $function / something_else
