@@ -180,7 +180,7 @@ static __always_inline size_t mmu_mirror_load_bytes(void *buf, const void *p,
 }
 
 /**
- * mmu_mirror_load_string - mmu_mirror_load_bytes(), out of line, for long copies
+ * mmu_mirror_load_string - mmu_mirror_load_bytes() for copies that may be long
  * @buf: where to
  * @p: from mmu_mirror_window_ptr(); any alignment
  * @n: bytes, all in the page

@@ -114,7 +114,7 @@ struct seq_file;
  *	locks held and none of the mirror's, concurrently with itself and with
  *	the other operations, and not bracketed by an invalidation. Also called on
  *	removal and when the mm exits. Each flush of the mm's TLBs looks at all
- *	such mirrors of it: have few
+ *	such mirrors of it: have few.
  * @release: Optional, with @invalidate_range only. The address space goes: stop
  *	the device before its page tables do. Never concurrent with itself; it
  *	may sleep.
