@@ -10,7 +10,7 @@
 #include <linux/mm.h>
 #include <linux/mmu_mirror_tlb.h>
 #include <linux/module.h>
-#include <linux/preempt.h>
+#include <linux/sched.h>
 #include <linux/string.h>
 
 #define CREATE_TRACE_POINTS
