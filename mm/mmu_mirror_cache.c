@@ -346,7 +346,7 @@ static size_t cache_copy(struct mmu_mirror_cache *cache, unsigned long uaddr,
  * Context: any that may take a window's lock, without the scheduler's locks, outside
  * sections. Neither faults nor waits.
  * Cost: for each page a section, with a copy of at most a page in it, which is
- * what an invalidation may have to wait for: mmu_mirror_load_string(), or memcpy().
+ * what an invalidation may have to wait for: mmu_mirror_load_bytes(), or memcpy().
  * Return: bytes read; fewer than @size at the first that the cache has no pointer
  * to, or that a memory error was met at: use uaccess for the rest.
  */

@@ -1377,13 +1377,13 @@ static void window_user_end(struct window_user *user)
  * Only the helper calls it.
  *
  * Context: in the section that @p was looked up in.
- * Cost: a read's is mmu_mirror_load_string(), a write's memcpy().
+ * Cost: a read's is mmu_mirror_load_bytes(), a write's memcpy().
  * Return: bytes copied; fewer than @n at a memory error.
  */
 size_t mmu_mirror_copy(void *p, void *buf, size_t n, bool write)
 {
 	if (!write)
-		return mmu_mirror_load_string(buf, p, n);
+		return mmu_mirror_load_bytes(buf, p, n);
 	/* The process may be writing there at the same time. */
 	data_race(memcpy(p, buf, n));
 	return n;

@@ -8,8 +8,7 @@
  * have no such loads; there these are plain ones.
  *
  * copy_mc_to_kernel() is no such load on every CPU: where it knows neither that the
- * CPU is fragile nor that "rep movsb" is fast, it is a plain memcpy(). See
- * mmu_mirror_load_string().
+ * CPU is fragile nor that "rep movsb" is fast, it is a plain memcpy().
  */
 #ifndef _LINUX_MMU_MIRROR_LOAD_H
 #define _LINUX_MMU_MIRROR_LOAD_H
@@ -23,12 +22,7 @@
 
 #include <linux/minmax.h>
 #include <linux/mm.h>
-#include <linux/uaccess.h>
 #include <asm/asm.h>
-#include <asm/cpufeature.h>
-
-/* From so many bytes on, one instruction takes less time than loads. */
-#define MMU_MIRROR_STRING	256UL
 
 /*
  * The exception-table entry of the load at label @from. If the load fails, the CPU
@@ -155,7 +149,7 @@ static __always_inline size_t mmu_mirror_load_few(void *buf, const void *p,
  *
  * Context: as the access to the window.
  * Cost: as memcpy(); on x86 two words at a time, with a test. Up to some 128 bytes
- * that is as fast; for more there is mmu_mirror_load_string().
+ * that is as fast, for a page four times as slow where memcpy() is one instruction.
  * Return: bytes copied; fewer than @n at a memory error. Call
  * mmu_mirror_window_forget() when outside the section.
  */
@@ -177,28 +171,6 @@ static __always_inline size_t mmu_mirror_load_bytes(void *buf, const void *p,
 		done = at + sizeof(pair);
 	}
 	return done;
-}
-
-/**
- * mmu_mirror_load_string - mmu_mirror_load_bytes() for copies that may be long
- * @buf: where to
- * @p: from mmu_mirror_window_ptr(); any alignment
- * @n: bytes, all in the page
- *
- * Where copy_mc_to_kernel() is sure to recover, this has it copy what is long.
- *
- * Context: as the access to the window.
- * Cost: of a long copy on x86 with ``erms``, a call and as memcpy(); else as
- * mmu_mirror_load_bytes().
- * Return: as mmu_mirror_load_bytes().
- */
-static inline size_t mmu_mirror_load_string(void *buf, const void *p, size_t n)
-{
-	if (n < MMU_MIRROR_STRING || !IS_ENABLED(CONFIG_ARCH_HAS_COPY_MC) ||
-	    !cpu_feature_enabled(X86_FEATURE_ERMS))
-		return mmu_mirror_load_bytes(buf, p, n);
-	/* The process may be writing there at the same time. */
-	return n - data_race(copy_mc_to_kernel(buf, p, n));
 }
 
 #else /* !CONFIG_X86_MCE */
@@ -223,11 +195,6 @@ static __always_inline size_t mmu_mirror_load_bytes(void *buf, const void *p,
 	/* The process may be writing there at the same time. */
 	data_race(memcpy(buf, p, n));
 	return n;
-}
-
-static inline size_t mmu_mirror_load_string(void *buf, const void *p, size_t n)
-{
-	return mmu_mirror_load_bytes(buf, p, n);
 }
 
 #endif /* CONFIG_X86_MCE */

@@ -2,8 +2,7 @@
 /*
  * Tests the loads of include/linux/mmu_mirror_load.h as x86 has them: what they copy,
  * that they touch nothing beyond the page on either side, and that each recovers, with
- * a fault in place of a machine check and the kernel's table of exceptions. Who
- * copies what is long is asked, too.
+ * a fault in place of a machine check and the kernel's table of exceptions.
  */
 #include <signal.h>
 #include <stdint.h>
@@ -27,16 +26,6 @@
 	}								\
 } while (0)
 
-bool shim_erms;
-static size_t copied_by_kernel, left_by_kernel;
-
-unsigned long copy_mc_to_kernel(void *to, const void *from, unsigned int n)
-{
-	copied_by_kernel += n;
-	memcpy(to, from, n - left_by_kernel);
-	return left_by_kernel;
-}
-
 /* As the kernel's handler: go on where the entry says, with the A register cleared. */
 static void recover(int sig, siginfo_t *info, void *context)
 {
@@ -54,33 +43,31 @@ static void recover(int sig, siginfo_t *info, void *context)
 	_exit(1);
 }
 
-typedef size_t copy_fn(void *buf, const void *p, size_t n);
-
 static size_t load_bytes(void *buf, const void *p, size_t n)
 {
 	return mmu_mirror_load_bytes(buf, p, n);
 }
 
-static void test_copy(copy_fn *copy, const unsigned char *page, size_t at, size_t n)
+static void test_copy(const unsigned char *page, size_t at, size_t n)
 {
 	unsigned char buf[PAGE_SIZE + 1];
 
 	memset(buf, CANARY, sizeof(buf));
-	expect(copy(buf, page + at, n) == n, at, n);
+	expect(load_bytes(buf, page + at, n) == n, at, n);
 	expect(!memcmp(buf, page + at, n), at, n);
 	expect(buf[n] == CANARY, at, n);
 }
 
-static void test_copies(copy_fn *copy, const unsigned char *page)
+static void test_copies(const unsigned char *page)
 {
 	size_t at, n;
 
 	for (at = 0; at < PAGE_SIZE; at += at == LONGEST ?
 	     PAGE_SIZE - 2 * LONGEST : 1) {
 		for (n = 1; n <= LONGEST && at + n <= PAGE_SIZE; n++)
-			test_copy(copy, page, at, n);
+			test_copy(page, at, n);
 	}
-	test_copy(copy, page, 0, PAGE_SIZE);
+	test_copy(page, 0, PAGE_SIZE);
 }
 
 static void test_fields(const unsigned char *page)
@@ -120,24 +107,6 @@ static void test_errors(unsigned char *page)
 	mprotect(page, PAGE_SIZE, PROT_READ);
 }
 
-/* The kernel's copy, where it recovers, of what is long. */
-static void test_string(const unsigned char *page)
-{
-	unsigned char buf[PAGE_SIZE];
-
-	shim_erms = false;
-	test_copies(mmu_mirror_load_string, page);
-	expect(!copied_by_kernel, 0, PAGE_SIZE);
-	shim_erms = true;
-	test_copy(mmu_mirror_load_string, page, 1, MMU_MIRROR_STRING - 1);
-	expect(!copied_by_kernel, 1, MMU_MIRROR_STRING - 1);
-	test_copy(mmu_mirror_load_string, page, 1, MMU_MIRROR_STRING);
-	expect(copied_by_kernel == MMU_MIRROR_STRING, 1, MMU_MIRROR_STRING);
-	left_by_kernel = 100;
-	expect(mmu_mirror_load_string(buf, page, PAGE_SIZE) == PAGE_SIZE - 100, 0,
-	       PAGE_SIZE);
-}
-
 int main(void)
 {
 	struct sigaction action = {
@@ -157,9 +126,8 @@ int main(void)
 	for (i = 0; i < PAGE_SIZE; i++)
 		page[i] = i * 7 + i / 256;
 	mprotect(page, PAGE_SIZE, PROT_READ);
-	test_copies(load_bytes, page);
+	test_copies(page);
 	test_fields(page);
-	test_string(page);
 	sigaction(SIGSEGV, &action, NULL);
 	test_errors(page);
 	return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What x86's kernel provides to include/linux/mmu_mirror_load.h: a table of
- * exceptions, for loads.c to look an instruction up in, and whether the CPU has erms.
+ * exceptions, for loads.c to look an instruction up in.
  */
 #ifndef _MMU_RANGE_MIRROR_SHIM_X86_H
 #define _MMU_RANGE_MIRROR_SHIM_X86_H
@@ -24,12 +24,6 @@ extern const struct shim_extable __start_shim_extable[], __stop_shim_extable[];
 	".quad " #from ", " #to "\n\t"			\
 	".popsection\n\t"
 
-#define X86_FEATURE_ERMS	0
-extern bool shim_erms;
-#define cpu_feature_enabled(feature)	((void)(feature), shim_erms)
-
 #define instrument_atomic_read(p, size)
-
-unsigned long copy_mc_to_kernel(void *to, const void *from, unsigned int n);
 
 #endif /* _MMU_RANGE_MIRROR_SHIM_X86_H */
