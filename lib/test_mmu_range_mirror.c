@@ -39,7 +39,7 @@
 #include "test_mmu_range_mirror_uapi.h"
 
 #define TEST_MAX_LENGTH		SZ_1G
-#define TEST_FILL_TIMEOUT_NS	(5ULL * NSEC_PER_SEC)
+#define TEST_FILL_TIMEOUT_NS	(30ULL * NSEC_PER_SEC)
 #define TEST_MAX_STOPS		1024
 /* 32 chunks for reading, and for writing. */
 #define TEST_CHUNKS		64

@@ -1728,7 +1728,10 @@ TEST_F(devices, flushes_overlap)
 	uint64_t best = -1ULL;
 	unsigned int i, round;
 
-	for (round = 0; round < 10; round++) {
+	/* The best of ten, or of more where something else runs on these CPUs. */
+	for (round = 0; round < 10 ||
+	     (two_pass && best / 1000 >= NR_DEVICES / 2 * FLUSH_US && round < 250);
+	     round++) {
 		uint64_t began, took;
 
 		for (i = 0; i < NR_DEVICES; i++)

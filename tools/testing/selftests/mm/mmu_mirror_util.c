@@ -215,6 +215,13 @@ uint64_t now_ns(void)
 	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
 }
 
+unsigned int slowness(void)
+{
+	const char *slow = getenv("SLOW");
+
+	return slow && atoi(slow) > 0 ? atoi(slow) : 1;
+}
+
 void pin_to_cpu(int nth)
 {
 	cpu_set_t one;

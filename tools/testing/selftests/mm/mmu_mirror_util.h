@@ -27,7 +27,7 @@
 
 #define NSEC_PER_SEC	1000000000ULL
 /* How long to poll for what must happen soon. */
-#define PATIENCE_NS	(10 * NSEC_PER_SEC)
+#define PATIENCE_NS	(10 * NSEC_PER_SEC * slowness())
 
 /* Both are for main() to set; the CPUs are those it was started on. */
 extern size_t page_size;
@@ -53,6 +53,8 @@ bool set(const char *path, const char *value);
 void restore(unsigned int nr);
 
 uint64_t now_ns(void);
+/* How many times slower this machine is than a quiet one: SLOW in the environment, or 1. */
+unsigned int slowness(void);
 
 /* Wait until an expression is true; what it has become is the result. */
 #define eventually(condition) ({					\

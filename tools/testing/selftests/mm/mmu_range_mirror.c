@@ -888,46 +888,68 @@ TEST_F(kind, lookup_waits_for_userfault)
 	EXPECT_TRUE(mirror_reaches(self->fd, self->addr));
 }
 
+struct doomed {
+	int fd;
+	struct region *r;
+};
+
+static void *doomed_lookup(void *arg)
+{
+	struct doomed *doomed = arg;
+
+	mirror_lookup(doomed->fd, doomed->r->addr, doomed->r->size,
+		      TEST_MIRROR_FOR_WRITING, NULL);
+	_exit(2);
+}
+
+/* Return only if a lookup cannot be made to wait for this process. */
+static void be_waited_for(struct region *r, enum test_mirror_kind kind, int told)
+{
+	int uffd = userfault_open(0);
+	struct doomed doomed = { .fd = device_open(), .r = r };
+	pthread_t thread;
+
+	if (uffd < 0)
+		_exit(KSFT_SKIP);
+	if (doomed.fd < 0 || madvise(r->addr, r->size, MADV_DONTNEED) ||
+	    userfault_register(uffd, r->addr, r->size,
+			       UFFDIO_REGISTER_MODE_MISSING) ||
+	    mirror_open(doomed.fd, r->addr, r->size, kind, TEST_MIRROR_WRITE) ||
+	    pthread_create(&thread, NULL, doomed_lookup, &doomed) ||
+	    !userfault_wait(uffd) || write(told, "", 1) != 1)
+		return;
+	for (;;)
+		pause();
+}
+
 /*
  * The one who should answer the fault is killed while a worker of the device's
  * waits for the answer, and the device for the worker: the lookup is given up.
  */
 TEST_F(kind, lookup_dies_with_its_process)
 {
-	int status, tries;
+	int status, told[2];
 	pid_t pid;
+	char byte;
 
 	if (variant->kind == TEST_MIRROR_WINDOW)
 		return;
+	ASSERT_EQ(0, pipe(told));
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		int uffd = userfault_open(0), fd = device_open();
-
-		if (uffd < 0 || fd < 0 ||
-		    madvise(self->r.addr, self->r.size, MADV_DONTNEED) ||
-		    userfault_register(uffd, self->r.addr, self->r.size,
-				       UFFDIO_REGISTER_MODE_MISSING) ||
-		    mirror_open(fd, self->r.addr, self->r.size, variant->kind,
-				TEST_MIRROR_WRITE))
-			_exit(1);
-		mirror_lookup(fd, self->r.addr, self->r.size,
-			      TEST_MIRROR_FOR_WRITING, NULL);
-		_exit(2);
+		be_waited_for(&self->r, variant->kind, told[1]);
+		_exit(1);
 	}
-	usleep(300000);
-	ASSERT_EQ(0, kill(pid, SIGKILL));
-	for (tries = 0; tries < 100; tries++) {
-		pid_t ended = waitpid(pid, &status, WNOHANG);
-
-		ASSERT_LE(0, ended);
-		if (ended)
-			break;
-		usleep(100000);
-	}
-	ASSERT_LT(tries, 100);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 1)
+	close(told[1]);
+	if (read(told[0], &byte, 1) != 1) {
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		ASSERT_EQ(KSFT_SKIP << 8, status);
 		SKIP(return, "no userfaultfd");
+	}
+	close(told[0]);
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	ASSERT_TRUE(eventually(waitpid(pid, &status, WNOHANG) == pid));
 	EXPECT_EQ(SIGKILL, status);
 }
 
