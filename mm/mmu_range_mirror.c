@@ -93,6 +93,7 @@ EXPORT_SYMBOL_GPL(mmu_range_mirror_inject);
 void mmu_mirror_charge_begin(struct mmu_mirror_charge *charge,
 			     struct mm_struct *mm)
 {
+	KUNIT_STATIC_STUB_REDIRECT(mmu_mirror_charge_begin, charge, mm);
 	charge->memcg = get_mem_cgroup_from_mm(mm);
 	charge->old = set_active_memcg(charge->memcg);
 }
@@ -1465,7 +1466,7 @@ static void lookup_mark_dirty(struct mmu_range_mirror *mirror,
  * On an error nothing is held and nothing was marked; what to do on which:
  *
  * ============== ============================================================
- * -EAGAIN        so many tries without progress: invalidations went on, or
+ * -EAGAIN        16 tries in a row got no further: invalidations went on, or
  *                reclaim was faster. Let the device try again, or fall back
  * -EFAULT        the page behind @what->done cannot be mapped: no mapping, one
  *                without struct pages, a memory error. Those before it can

@@ -286,9 +286,9 @@ enum mmu_mirror_lookup_flags {
  * @pfns: what the lookup found, page by page, as hmm_range_fault() says it:
  *	%HMM_PFN_VALID and, if the page may be written to, %HMM_PFN_WRITE, for
  *	hmm_pfn_to_page() and hmm_pfn_to_map_order(). Without %HMM_PFN_VALID
- *	it is a hole, whatever else is in it, or with %HMM_PFN_ERROR what can
- *	never be mapped. Zero to begin with: where HMM has flags that are the
- *	driver's own, they stay
+ *	the page is absent; with %HMM_PFN_ERROR it can never be mapped. Ignore
+ *	the other bits of such an entry. Set all entries to zero before the
+ *	call: HMM keeps flags that are the driver's own
  */
 struct mmu_mirror_span {
 	unsigned long start;

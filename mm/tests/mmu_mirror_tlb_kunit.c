@@ -1848,6 +1848,31 @@ static void extents_lose_the_upper_half(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, model_agrees(model));
 }
 
+static struct mm_struct *charged_mm;
+
+static void note_charge(struct mmu_mirror_charge *charge, struct mm_struct *mm)
+{
+	*charge = (struct mmu_mirror_charge) { };
+	charged_mm = mm;
+}
+
+/* An invalidation's caller does not pay for an extent that it cuts. */
+static void extents_charge_the_owner(struct kunit *test)
+{
+	struct model *model = model_make(test);
+
+	map_memory(test);
+	model->extents.mm = current->mm;
+	charged_mm = NULL;
+	kunit_activate_static_stub(test, mmu_mirror_charge_begin, note_charge);
+	model_map(test, model, 10, 20);
+	KUNIT_EXPECT_EQ(test, 1, model_unmap(model, 19, 20));
+	KUNIT_EXPECT_NULL(test, charged_mm);
+	KUNIT_EXPECT_EQ(test, 2, model_unmap(model, 12, 14));
+	KUNIT_EXPECT_PTR_EQ(test, current->mm, charged_mm);
+	KUNIT_EXPECT_TRUE(test, model_agrees(model));
+}
+
 static void extents_follow_the_model(struct kunit *test)
 {
 	struct model *model = model_make(test);
@@ -1996,6 +2021,7 @@ static struct kunit_case tlb_cases[] = {
 	KUNIT_CASE(extents_map_merges),
 	KUNIT_CASE(extents_unmap_cuts),
 	KUNIT_CASE(extents_lose_the_upper_half),
+	KUNIT_CASE(extents_charge_the_owner),
 	KUNIT_CASE(extents_follow_the_model),
 	KUNIT_CASE(extents_stay_few),
 	KUNIT_CASE(exit_awaits_lists),

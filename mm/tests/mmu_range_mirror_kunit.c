@@ -1089,25 +1089,83 @@ static const struct file_operations slow_fops = {
 	.mmap = slow_mmap,
 };
 
-/* Replace the memory of the test's by such. */
-static void slow_map(struct kunit *test, unsigned long addr)
+/* Replace the memory of the test's by a file's. */
+static void map_file(struct kunit *test, unsigned long addr,
+		     const struct file_operations *fops)
 {
-	struct file *file = anon_inode_getfile("[slow]", &slow_fops, NULL,
-					       O_RDWR);
+	struct file *file = anon_inode_getfile("[test]", fops, NULL, O_RDWR);
 
 	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
-	slow.answer = NULL;
-	init_completion(&slow.asked);
 	KUNIT_EXPECT_EQ(test, addr,
 			vm_mmap(file, addr, LENGTH, PROT_READ | PROT_WRITE,
 				MAP_SHARED | MAP_FIXED, 0));
 	fput(file);
 }
 
+static void slow_map(struct kunit *test, unsigned long addr)
+{
+	slow.answer = NULL;
+	init_completion(&slow.asked);
+	map_file(test, addr, &slow_fops);
+}
+
 static void slow_await(struct kunit *test)
 {
 	KUNIT_ASSERT_NE(test, 0,
 			wait_for_completion_timeout(&slow.asked, 20 * HZ));
+}
+
+/*
+ * Memory of one page, whose faults always find that another task's was faster, and was
+ * for reading.
+ */
+static struct page *outrun_page;
+
+static vm_fault_t outrun_fault(struct vm_fault *vmf)
+{
+	return vm_insert_page(vmf->vma, vmf->address & PAGE_MASK, outrun_page) ?
+		VM_FAULT_SIGBUS : VM_FAULT_NOPAGE;
+}
+
+static vm_fault_t outrun_mkwrite(struct vm_fault *vmf)
+{
+	lock_page(vmf->page);
+	return VM_FAULT_LOCKED;
+}
+
+static const struct vm_operations_struct outrun_vm_ops = {
+	.fault = outrun_fault,
+	.page_mkwrite = outrun_mkwrite,
+};
+
+static int outrun_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	vm_flags_set(vma, VM_MIXEDMAP);
+	vma->vm_ops = &outrun_vm_ops;
+	return 0;
+}
+
+static const struct file_operations outrun_fops = {
+	.mmap = outrun_mmap,
+};
+
+/* A fault that changed nothing does not mean that memory cannot be written to. */
+static void lookup_is_outrun(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	struct two_spans two;
+
+	outrun_page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+	KUNIT_ASSERT_NOT_NULL(test, outrun_page);
+	map_file(test, addr, &outrun_fops);
+	two_spans_init(&two, shadow, MMU_MIRROR_FOR_WRITING);
+	KUNIT_EXPECT_EQ(test, 0, two_spans_look_up(&two));
+	KUNIT_EXPECT_EQ(test, SPAN_PAGES, two.nr_writable);
+	KUNIT_EXPECT_PTR_EQ(test, outrun_page, two.page[0]);
+	mmu_range_mirror_remove(&shadow->mirror);
+	vm_munmap(addr, LENGTH);
+	put_page(outrun_page);
 }
 
 static void lookup_waits_for_the_answer(struct kunit *test)
@@ -3379,6 +3437,7 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(lookup_collides_after_it_read),
 	KUNIT_CASE(lookup_gives_up),
 	KUNIT_CASE(lookup_under_rwsem),
+	KUNIT_CASE(lookup_is_outrun),
 	KUNIT_CASE(lookup_waits_for_the_answer),
 	KUNIT_CASE(lookup_is_cancelled),
 	KUNIT_CASE(populate_is_cancelled),
