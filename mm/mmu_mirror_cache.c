@@ -228,6 +228,10 @@ void *mmu_mirror_cache_miss(struct mmu_mirror_cache *cache,
 	/* Beyond the limit it is a rest of long ago. */
 	if (left && left <= CACHE_REST_FAILED)
 		return NULL;
+	/* A chunk that has no window would have the others rest each time. */
+	if (round_down(uaddr, MMU_MIRROR_CACHE_CHUNK) >
+	    cache->mm->task_size - MMU_MIRROR_CACHE_CHUNK)
+		return NULL;
 	WRITE_ONCE(cache->missed, (uaddr & ~1UL) | write);
 	if (!work_pending(&cache->open))
 		mmu_mirror_queue_work(cache->queue, &cache->open);

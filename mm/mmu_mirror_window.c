@@ -1568,8 +1568,9 @@ static int window_load_user(void __user *uptr, unsigned int size,
  * @value: the number, in the byte order that it has in memory
  *
  * In one access, through the window or else by uaccess. What the process wrote
- * before it released this value, a later mmu_mirror_window_read() reads. Through
- * the window it does not recover from a memory error, which that does.
+ * before it released this value, a later mmu_mirror_window_read() reads. Unlike
+ * mmu_mirror_window_read(), it does not recover from a memory error that it meets through
+ * the window.
  *
  * Context: as mmu_mirror_window_read().
  * Cost: a section and a load.

@@ -411,6 +411,22 @@ static void cache_rests(struct kunit *test)
 	teardown(test, &t);
 }
 
+/* What is no memory of the process, or is in a chunk that it ends in, holds up nothing. */
+static void cache_shuns_the_end(struct kunit *test)
+{
+	struct cache_test t;
+	unsigned long end;
+
+	setup(test, &t, 1);
+	end = current->mm->task_size;
+	look(&t, end - (end % CHUNK ? sizeof(int) : 0), false);
+	look(&t, -CHUNK, true);
+	settle();
+	KUNIT_EXPECT_FALSE(test, time_after(t.cache->rest, jiffies));
+	KUNIT_EXPECT_EQ(test, 1, look_again(&t, t.addr, false));
+	teardown(test, &t);
+}
+
 /* However many windows lack pages, the queue has time for more than fills. */
 static void cache_fills_at_a_rate(struct kunit *test)
 {
@@ -709,6 +725,7 @@ static struct kunit_case cache_cases[] = {
 	KUNIT_CASE(cache_keeps_what_is_used),
 	KUNIT_CASE(cache_takes_what_comes_again),
 	KUNIT_CASE(cache_rests),
+	KUNIT_CASE(cache_shuns_the_end),
 	KUNIT_CASE(cache_fills_at_a_rate),
 	KUNIT_CASE(cache_invalidate_drops),
 	KUNIT_CASE(cache_waits_seldom),
