@@ -55,7 +55,7 @@ static noinline struct mmu_mirror_cache *mem_want(struct vhost_ring_mirror *mirr
 	mem->use = on ? mem->have : NULL;
 	spin_unlock(&mirror->lock);
 	if (queue)
-		mmu_mirror_queue_work(mirror->queue, &mirror->work);
+		vhost_mirror_queue_work(mirror);
 	return mem->use;
 }
 
@@ -315,7 +315,7 @@ static void stats_add_cache(struct vhost_mem_stats *stats,
 }
 
 /* Hold the process's cache, which is opened if there is none. On the mm's queue. */
-static struct mmu_mirror_cache *process_cache_get(struct vhost_mem_process *process)
+static struct mmu_mirror_cache *process_cache_get(struct vhost_ring_process *process)
 {
 	struct mmu_mirror_cache *cache = process->cache;
 
@@ -331,7 +331,7 @@ static struct mmu_mirror_cache *process_cache_get(struct vhost_mem_process *proc
 	return cache;
 }
 
-static void process_cache_put(struct vhost_mem_process *process)
+static void process_cache_put(struct vhost_ring_process *process)
 {
 	struct mmu_mirror_cache *cache = process->cache;
 
@@ -355,7 +355,7 @@ void vhost_mem_leave(struct vhost_ring_mirror *mirror)
 	if (!mem->have)
 		return;
 	mem->have = NULL;
-	process_cache_put(mem->process);
+	process_cache_put(mirror->process);
 }
 
 /* Make what the queue wants of the cache so. On the mm's queue, without vq->mutex. */
@@ -373,11 +373,11 @@ void vhost_mem_settle(struct vhost_ring_mirror *mirror)
 		mem->have = NULL;
 	spin_unlock(&mirror->lock);
 	if (leave)
-		process_cache_put(mem->process);
+		process_cache_put(mirror->process);
 	if (!enter)
 		return;
 
-	cache = process_cache_get(mem->process);
+	cache = process_cache_get(mirror->process);
 	spin_lock(&mirror->lock);
 	if (IS_ERR(cache)) {
 		WRITE_ONCE(mem->error, PTR_ERR(cache));
@@ -389,7 +389,7 @@ void vhost_mem_settle(struct vhost_ring_mirror *mirror)
 }
 
 /* Sum up what the caches of a process have seen so far. */
-void vhost_mem_process_stats(struct vhost_mem_process *process,
+void vhost_mem_process_stats(struct vhost_ring_process *process,
 			     struct vhost_mem_stats *stats)
 {
 	/* The lock keeps the cache from being closed, and counted twice. */

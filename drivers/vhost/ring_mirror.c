@@ -39,11 +39,14 @@
  * of the device, so they may be closed later: when the owner lets them.
  */
 #define CLOSE_PATIENCE	max(1UL, HZ / 10UL)
+/* How long to do without a mirror, or a queue of the mm's, for which there was no memory. */
+#define ALLOC_REST	((unsigned long)HZ)
 
 bool vhost_ring_mirror_on __read_mostly = true;
 EXPORT_SYMBOL_GPL(vhost_ring_mirror_on);
 
 static struct dentry *mirror_debugfs;
+static struct workqueue_struct *starts_wq;
 
 /**
  * struct vhost_ring_log - a log that queues of a device share
@@ -229,7 +232,7 @@ static struct mmu_mirror_window *window_open(struct vhost_ring_mirror *mirror,
 	struct mmu_mirror_domain *domain;
 	struct mmu_mirror_window *window;
 
-	domain = mmu_mirror_queue_domain(mirror->queue);
+	domain = mmu_mirror_queue_domain(mirror->process->queue);
 	if (!domain)
 		return ERR_PTR(-ENOMEM);
 	window = mmu_mirror_window_open(domain, mirror->mm, span.uaddr,
@@ -411,21 +414,30 @@ static struct vhost_ring_device *device_get(struct vhost_dev *dev,
 	return new;
 }
 
-/* Under mirrors_lock, without a cache any more. */
-static void process_put(struct vhost_mem_process *process)
+/* Under mirrors_lock. Return true for the last: without a cache any more, to be freed. */
+static bool process_put(struct vhost_ring_process *process)
 {
 	if (--process->users)
-		return;
+		return false;
 	hash_del(&process->node);
 	mem_stats_add(&caches_closed, &process->closed);
+	return true;
+}
+
+static void process_free(struct vhost_ring_process *process)
+{
+	mmu_mirror_queue_put(process->queue);
+	mmdrop(process->mm);
 	kfree(process);
 }
 
+static void process_start_work(struct work_struct *work);
+
 /* Hold the object of @mm, which is @new if it has none. Under mirrors_lock. */
-static struct vhost_mem_process *process_get(struct mm_struct *mm,
-					     struct vhost_mem_process *new)
+static struct vhost_ring_process *process_get(struct mm_struct *mm,
+					      struct vhost_ring_process *new)
 {
-	struct vhost_mem_process *process;
+	struct vhost_ring_process *process;
 
 	hash_for_each_possible(processes, process, node, (unsigned long)mm) {
 		if (process->mm != mm)
@@ -434,18 +446,134 @@ static struct vhost_mem_process *process_get(struct mm_struct *mm,
 		kfree(new);
 		return process;
 	}
+	mmgrab(mm);
 	new->mm = mm;
 	new->users = 1;
+	new->start_at = jiffies;
+	INIT_WORK(&new->start, process_start_work);
 	INIT_LIST_HEAD(&new->mirrors);
 	spin_lock_init(&new->lock);
 	hash_add(processes, &new->node, (unsigned long)mm);
 	return new;
 }
 
+/* Under mirrors_lock. The work holds @process. */
+static void process_start(struct vhost_ring_process *process)
+{
+	if (process->starting)
+		return;
+	process->starting = true;
+	process->users++;
+	queue_work(starts_wq, &process->start);
+}
+
+/*
+ * Have @mirror->work done on the mm's queue. It takes a lock of the whole system to make
+ * one, whose holder may be throttled by its cgroup: no queue's run waits for that.
+ */
+void vhost_mirror_queue_work(struct vhost_ring_mirror *mirror)
+{
+	struct vhost_ring_process *process = mirror->process;
+	/* Pairs with the release in process_started(). */
+	struct mmu_mirror_queue *queue = smp_load_acquire(&process->queue);
+
+	if (queue) {
+		mmu_mirror_queue_work(queue, &mirror->work);
+		return;
+	}
+	spin_lock(&mirrors_lock);
+	if (process->queue)
+		mmu_mirror_queue_work(process->queue, &mirror->work);
+	else if (time_after_eq(jiffies, process->start_at))
+		process_start(process);
+	spin_unlock(&mirrors_lock);
+}
+
+/* The queue is no more: have it freed. */
+static void mirror_close(struct vhost_ring_mirror *mirror)
+{
+	struct vhost_ring_process *process = mirror->process;
+
+	spin_lock(&mirrors_lock);
+	mirror->closed = true;
+	if (process->queue)
+		mmu_mirror_queue_work(process->queue, &mirror->retire);
+	else
+		process_start(process);
+	spin_unlock(&mirrors_lock);
+}
+
+static bool process_wants_queue(struct vhost_ring_process *process)
+{
+	struct vhost_ring_mirror *mirror;
+	bool wants = false;
+
+	spin_lock(&mirrors_lock);
+	list_for_each_entry(mirror, &process->mirrors, of_process)
+		wants |= !mirror->closed;
+	spin_unlock(&mirrors_lock);
+	return wants;
+}
+
+/*
+ * Pass on to @queue what has been asked for meanwhile. Without one, return a mirror that
+ * is closed and has opened nothing, until there are no more.
+ */
+static struct vhost_ring_mirror *process_started(struct vhost_ring_process *process,
+						 struct mmu_mirror_queue *queue)
+{
+	struct vhost_ring_mirror *mirror, *closed = NULL;
+
+	spin_lock(&mirrors_lock);
+	/*
+	 * Before the work, which looks for it. Pairs with the acquire in
+	 * vhost_mirror_queue_work().
+	 */
+	smp_store_release(&process->queue, queue);
+	list_for_each_entry(mirror, &process->mirrors, of_process) {
+		if (queue) {
+			mmu_mirror_queue_work(queue, mirror->closed ?
+						     &mirror->retire :
+						     &mirror->work);
+		} else if (mirror->closed) {
+			closed = mirror;
+			break;
+		}
+	}
+	if (closed) {
+		list_del_init(&closed->of_process);
+	} else {
+		process->starting = false;
+		process->start_at = jiffies + ALLOC_REST;
+	}
+	spin_unlock(&mirrors_lock);
+	return closed;
+}
+
+/* Hold the mm's queue, if any of its mirrors has a use for it. */
+static void process_start_work(struct work_struct *work)
+{
+	struct vhost_ring_process *process =
+		container_of(work, struct vhost_ring_process, start);
+	struct mmu_mirror_queue *queue = NULL;
+	struct vhost_ring_mirror *mirror;
+	bool last;
+
+	if (process_wants_queue(process))
+		queue = mmu_mirror_queue_get(process->mm);
+	while ((mirror = process_started(process, queue)))
+		mirror_retire(&mirror->retire);
+	spin_lock(&mirrors_lock);
+	last = process_put(process);
+	spin_unlock(&mirrors_lock);
+	if (last)
+		process_free(process);
+}
+
 static struct vhost_ring_mirror *mirror_alloc(struct vhost_virtqueue *vq)
 {
-	struct vhost_ring_device *device;
-	struct vhost_mem_process *process;
+	struct vhost_ring_device *device = NULL;
+	struct vhost_ring_process *process = NULL;
 	struct vhost_dev *dev = vq->dev;
 	struct vhost_ring_mirror *mirror;
 	struct mmu_mirror_charge charge;
@@ -454,13 +582,12 @@ static struct vhost_ring_mirror *mirror_alloc(struct vhost_virtqueue *vq)
 	/* The worker may be a kernel thread, which is charged nothing. */
 	mmu_mirror_charge_begin(&charge, dev->mm);
 	mirror = kzalloc(sizeof(*mirror), MMU_MIRROR_GFP);
-	device = kzalloc(sizeof(*device), MMU_MIRROR_GFP);
-	process = kzalloc(sizeof(*process), MMU_MIRROR_GFP);
+	if (mirror)
+		device = kzalloc(sizeof(*device), MMU_MIRROR_GFP);
+	if (device)
+		process = kzalloc(sizeof(*process), MMU_MIRROR_GFP);
 	mmu_mirror_charge_end(&charge);
-	if (!mirror || !device || !process)
-		goto free;
-	mirror->queue = mmu_mirror_queue_get(dev->mm);
-	if (!mirror->queue)
+	if (!process)
 		goto free;
 	/* There has been none for the parts wanted before: they are nowhere. */
 	for (type = 0; type < VHOST_RING_NUM_PARTS; type++)
@@ -478,7 +605,7 @@ static struct vhost_ring_mirror *mirror_alloc(struct vhost_virtqueue *vq)
 	spin_lock(&mirrors_lock);
 	mirror->device = device_get(dev, device);
 	process = process_get(dev->mm, process);
-	mirror->mem.process = process;
+	mirror->process = process;
 	list_add_tail(&mirror->of_process, &process->mirrors);
 	list_add_tail(&mirror->entry.list, &mirrors);
 	mirrors_left++;
@@ -486,9 +613,8 @@ static struct vhost_ring_mirror *mirror_alloc(struct vhost_virtqueue *vq)
 	return mirror;
 
 free:
-	kfree(mirror);
 	kfree(device);
-	kfree(process);
+	kfree(mirror);
 	return NULL;
 }
 
@@ -549,11 +675,15 @@ void __vhost_ring_mirror_want(struct vhost_virtqueue *vq, int type,
 	    !IS_ALIGNED(span.uaddr, part_align(type)))
 		span.size = 0;
 	if (!mirror) {
-		if (!span.size)
+		if (!span.size || (vq->mirror_retry_at &&
+				   time_before(jiffies, vq->mirror_retry_at)))
 			return;
 		mirror = mirror_alloc(vq);
-		if (!mirror)
+		if (!mirror) {
+			/* To fail may have taken reclaim of the owner's cgroup. */
+			vq->mirror_retry_at = (jiffies + ALLOC_REST) ?: 1;
 			return;
+		}
 		vq->mirror = mirror;
 	}
 	part = &mirror->part[type];
@@ -584,7 +714,7 @@ void __vhost_ring_mirror_want(struct vhost_virtqueue *vq, int type,
 	spin_unlock(&mirror->lock);
 	part_enter(mirror, type, window);
 	if (queue)
-		mmu_mirror_queue_work(mirror->queue, &mirror->work);
+		vhost_mirror_queue_work(mirror);
 }
 EXPORT_SYMBOL_GPL(__vhost_ring_mirror_want);
 
@@ -742,12 +872,14 @@ static void counted_stats(struct vhost_ring_mirror *mirror, int type,
 		vhost_mem_stats(mirror, type - VHOST_RING_MEM, stats);
 }
 
-/* After the last of @work, on the same queue. */
+/* After the last of @work, on the same queue; or there has been none. */
 static void mirror_retire(struct work_struct *work)
 {
 	struct vhost_ring_mirror *mirror =
 		container_of(work, struct vhost_ring_mirror, retire);
+	struct vhost_ring_process *process = mirror->process;
 	struct vhost_ring_stats stats;
+	bool last;
 	int type;
 
 	vhost_mem_leave(mirror);
@@ -758,13 +890,16 @@ static void mirror_retire(struct work_struct *work)
 		counted_stats(mirror, type, &stats);
 		stats_add(&mirrors_closed[type], &stats);
 	}
-	/* While the queue holds the mm: another's may be where this one was. */
-	process_put(mirror->mem.process);
+	last = process_put(process);
 	spin_unlock(&mirrors_lock);
 
-	for (type = 0; type < VHOST_RING_NUM_PARTS; type++)
-		part_close(mirror, type, mirror->part[type].window);
-	mmu_mirror_queue_put(mirror->queue);
+	/* The logs are the mm's queue's. */
+	for (type = 0; type < VHOST_RING_NUM_PARTS; type++) {
+		if (mirror->part[type].window)
+			part_close(mirror, type, mirror->part[type].window);
+	}
+	if (last)
+		process_free(process);
 
 	spin_lock(&mirrors_lock);
 	device_put(mirror->device);
@@ -809,7 +944,7 @@ void vhost_ring_mirror_cleanup(struct vhost_dev *dev)
 			device->dev = NULL;
 			spin_unlock(&mirrors_lock);
 		}
-		mmu_mirror_queue_work(mirror->queue, &mirror->retire);
+		mirror_close(mirror);
 	}
 	if (!device)
 		return;
@@ -950,7 +1085,7 @@ static void mirrors_stop(struct seq_file *seq, void *v)
 
 static void show_mirror(struct seq_file *seq, struct vhost_ring_mirror *mirror)
 {
-	struct vhost_mem_process *process = mirror->mem.process;
+	struct vhost_ring_process *process = mirror->process;
 	struct vhost_mem_stats cache;
 	struct vhost_ring_stats stats;
 	int type;
@@ -1028,6 +1163,10 @@ static const struct file_operations mirrors_fops = {
 
 static int __init vhost_ring_mirror_module_init(void)
 {
+	/* Many at a time: one may wait for its memory. */
+	starts_wq = alloc_workqueue("vhost_mirror", WQ_UNBOUND, 0);
+	if (!starts_wq)
+		return -ENOMEM;
 	mirror_debugfs = debugfs_create_file("vhost_ring_mirror", 0400, NULL,
 					     NULL, &mirrors_fops);
 	return 0;
@@ -1039,6 +1178,7 @@ static void __exit vhost_ring_mirror_module_exit(void)
 	debugfs_remove(mirror_debugfs);
 	/* Of devices that are closed, what an owner still holds up. */
 	wait_event(mirrors_gone, !READ_ONCE(mirrors_left));
+	destroy_workqueue(starts_wq);
 	mmu_mirror_queue_barrier();
 }
 module_exit(vhost_ring_mirror_module_exit);

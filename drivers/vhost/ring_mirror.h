@@ -214,30 +214,6 @@ struct vhost_mem_stats {
 };
 
 /**
- * struct vhost_mem_process - the cache of a process, which all of its devices share
- * @node: among all processes
- * @mm: the process's, to tell it by; the queues of @users hold it
- * @users: the mirrors of its queues, under mirrors_lock
- * @mirrors: these, under mirrors_lock
- * @lock: protects @cache and @closed against readers of debugfs
- * @cache: the cache, while queues hold it
- * @holders: these queues
- * @closed: what its closed caches have seen
- *
- * From @cache on, all of it changes on the mm's queue only.
- */
-struct vhost_mem_process {
-	struct hlist_node node;
-	struct mm_struct *mm;
-	unsigned int users;
-	struct list_head mirrors;
-	spinlock_t lock; /* against readers of debugfs */
-	struct mmu_mirror_cache *cache;
-	unsigned int holders;
-	struct vhost_mem_stats closed;
-};
-
-/**
  * struct vhost_mem_queue - what a queue has to do with the cache of its process
  * @use: the cache, or NULL: accesses go through uaccess
  * @kind: what has become of its accesses
@@ -245,7 +221,6 @@ struct vhost_mem_process {
  * @have: the cache, which it holds, or NULL
  * @error: why it could not be opened
  * @retry_at: jiffies before which that is not repeated
- * @process: the process's
  *
  * @use, @kind and, for reading, @want belong to vq->mutex; the rest, and changes of
  * @want, to the mirror's lock.
@@ -257,7 +232,38 @@ struct vhost_mem_queue {
 	struct mmu_mirror_cache *have;
 	int error;
 	unsigned long retry_at;
-	struct vhost_mem_process *process;
+};
+
+/**
+ * struct vhost_ring_process - what all devices of a process share
+ * @node: among all processes
+ * @mm: the process's, held
+ * @users: the mirrors of its queues, and @start; under mirrors_lock
+ * @mirrors: these mirrors, under mirrors_lock
+ * @queue: the background work of @mm; NULL until @start has got it
+ * @start: gets @queue
+ * @start_at: not before that, in jiffies, where it could not
+ * @starting: it has been asked to, under mirrors_lock
+ * @lock: protects @cache and @closed against readers of debugfs
+ * @cache: of its memory, while queues hold it
+ * @holders: these queues
+ * @closed: what its closed caches have seen
+ *
+ * From @cache on, all of it changes on the mm's queue only.
+ */
+struct vhost_ring_process {
+	struct hlist_node node;
+	struct mm_struct *mm;
+	unsigned int users;
+	struct list_head mirrors;
+	struct mmu_mirror_queue *queue;
+	struct work_struct start;
+	unsigned long start_at;
+	bool starting;
+	spinlock_t lock; /* against readers of debugfs */
+	struct mmu_mirror_cache *cache;
+	unsigned int holders;
+	struct vhost_mem_stats closed;
 };
 
 /**
@@ -275,13 +281,14 @@ struct vhost_ring_entry {
  * @hot: what accesses touch
  * @part: its ring parts, and the log
  * @lock: see &struct vhost_ring_part
- * @mm: the owner's, which @queue holds; its memory may go before the mirror does
- * @queue: the background work of @mm
+ * @mm: the owner's, which @process holds; its memory may go before the mirror does
  * @work: opens and closes windows
  * @retire: closes them for good, once the queue is no more, and frees this
  * @entry: among all mirrors, for reporting
  * @device: what it shares with the other queues of its device
- * @of_process: among the mirrors of the process
+ * @process: what it shares with the other queues of its process
+ * @of_process: among the mirrors of that
+ * @closed: the queue is no more, under mirrors_lock
  * @mem: what it has to do with guest memory
  * @pid: the owner's thread group
  * @index: the queue's number
@@ -291,12 +298,13 @@ struct vhost_ring_mirror {
 	struct vhost_ring_part part[VHOST_RING_NUM_PARTS];
 	spinlock_t lock; /* innermost, never taken by the invalidator */
 	struct mm_struct *mm;
-	struct mmu_mirror_queue *queue;
 	struct work_struct work;
 	struct work_struct retire;
 	struct vhost_ring_entry entry;
 	struct vhost_ring_device *device;
+	struct vhost_ring_process *process;
 	struct list_head of_process;
+	bool closed;
 	struct vhost_mem_queue mem;
 	pid_t pid;
 	int index;
@@ -309,6 +317,7 @@ void __vhost_ring_mirror_want(struct vhost_virtqueue *vq, int type,
 			      const void __user *uaddr, size_t size);
 void __vhost_ring_mirror_want_log(struct vhost_virtqueue *vq, bool logging);
 void vhost_ring_mirror_cleanup(struct vhost_dev *dev);
+void vhost_mirror_queue_work(struct vhost_ring_mirror *mirror);
 void vhost_ring_missed(struct vhost_virtqueue *vq, int type,
 		       const void __user *ptr);
 void vhost_ring_trace(struct vhost_virtqueue *vq, int type,
@@ -322,13 +331,14 @@ void vhost_mem_settle(struct vhost_ring_mirror *mirror);
 void vhost_mem_leave(struct vhost_ring_mirror *mirror);
 void vhost_mem_stats(struct vhost_ring_mirror *mirror, enum vhost_mem_kind kind,
 		     struct vhost_ring_stats *stats);
-void vhost_mem_process_stats(struct vhost_mem_process *process,
+void vhost_mem_process_stats(struct vhost_ring_process *process,
 			     struct vhost_mem_stats *stats);
 
 /* Before anything else is done to a queue. */
 static inline void vhost_ring_mirror_init(struct vhost_virtqueue *vq)
 {
 	vq->mirror = NULL;
+	vq->mirror_retry_at = 0;
 }
 
 /*

@@ -795,6 +795,161 @@ TEST_F_TIMEOUT(tenant, caches_are_hit_together, TIMEOUT)
 	hit_all(_metadata, &self->crowd, true);
 }
 
+/* A cgroup that has nothing, and gets nothing. */
+#define POOR CGROUPS "/poor"
+#define KICKS 200
+
+static void kick_often(struct client *c)
+{
+	uint64_t one = 1;
+
+	for (int i = 0; i < KICKS; i++) {
+		if (write(c->queue[TX].kick, &one, sizeof(one)) != sizeof(one))
+			_exit(1);
+		usleep(5000);
+	}
+}
+
+/*
+ * The device's process, which has no memory by the time that the queue first runs. What
+ * it would need for that is another's: of @result, how often it was refused some.
+ */
+static void without_memory(int result)
+{
+	struct client_config config = { };
+	static struct client c;
+	char owner[32], byte;
+	int still[2];
+	long refused;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	snprintf(owner, sizeof(owner), "%d", getpid());
+	/* Nothing of it is to be copied, or looked at elsewhere. */
+	if (ring_mirror_set(false) || client_open(&c, &config) ||
+	    madvise(c.mem, c.mem_size, MADV_DONTFORK) || pipe(still))
+		_exit(1);
+	if (fork()) {
+		if (write(still[1], "", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (read(still[0], &byte, 1) != 1)
+		_exit(1);
+	if (put_text(POOR "/memory.max", "0") ||
+	    put_text(POOR "/cgroup.procs", owner) || ring_mirror_set(true))
+		_exit(1);
+	kick_often(&c);
+	refused = field(POOR "/memory.events", "max ");
+	if (write(result, &refused, sizeof(refused)) != sizeof(refused))
+		_exit(1);
+	_exit(0);
+}
+
+/* Each refusal may take the reclaim of a cgroup, in the queue's run. */
+TEST_F_TIMEOUT(tenant, memory_is_asked_for_seldom, TIMEOUT)
+{
+	const char *why = cgroup_make();
+	int result[2], status;
+	long refused = -1;
+	pid_t pid;
+
+	if (why)
+		SKIP(return, "%s", why);
+	mkdir(POOR, 0755);
+	ASSERT_EQ(0, pipe(result));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		close(result[0]);
+		without_memory(result[1]);
+	}
+	close(result[1]);
+	EXPECT_EQ((ssize_t)sizeof(refused),
+		  read(result[0], &refused, sizeof(refused)));
+	ring_mirror_set(true);
+	kill(pid, SIGKILL);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	note("%d kicks without memory: refused %ld times", KICKS, refused);
+	EXPECT_LE(1, refused);
+	EXPECT_GE(KICKS / 2, refused);
+	while (rmdir(POOR) && errno == EBUSY)
+		usleep(10000);
+}
+
+/* Who has called mmu_mirror_queue_get(), by thread. */
+#define TRACING	"/sys/kernel/tracing/"
+#define PROBE	TRACING "events/vhost_tenants/queue/"
+#define HIST	"hist:keys=common_pid"
+
+static const char *probe_on(void)
+{
+	if (access(TRACING "kprobe_events", F_OK) &&
+	    mount("tracefs", TRACING, "tracefs", 0, NULL))
+		return "no tracefs";
+	if (put_text(TRACING "kprobe_events",
+		     "p:vhost_tenants/queue mmu_mirror_queue_get"))
+		return "no probe of mmu_mirror_queue_get()";
+	if (put_text(PROBE "trigger", HIST))
+		return "the kernel has no histograms of events";
+	return NULL;
+}
+
+static void probe_off(void)
+{
+	put_text(PROBE "trigger", "!" HIST);
+	put_text(TRACING "kprobe_events", "-:vhost_tenants/queue");
+}
+
+/* How many threads did, and of them those of this process. */
+static int probe_threads(int *own)
+{
+	FILE *hist = fopen(PROBE "hist", "r");
+	char line[256], task[64], *key;
+	int nr = 0;
+
+	*own = 0;
+	while (hist && fgets(line, sizeof(line), hist)) {
+		key = strstr(line, "{ common_pid:");
+		if (!key)
+			continue;
+		nr++;
+		snprintf(task, sizeof(task), "/proc/self/task/%d",
+			 atoi(key + strlen("{ common_pid:")));
+		*own += !access(task, F_OK);
+	}
+	if (hist)
+		fclose(hist);
+	return nr;
+}
+
+/*
+ * A workqueue is made under a lock of the whole system, whose holder a cgroup may
+ * throttle: a queue's run does not wait for it.
+ */
+TEST_F_TIMEOUT(tenant, queues_are_made_elsewhere, TIMEOUT)
+{
+	struct client_config config = { };
+	struct client *c = &self->c;
+	const char *why;
+	int nr, own;
+
+	/* To be opened is to run. */
+	why = probe_on();
+	if (why) {
+		probe_off();
+		SKIP(return, "%s", why);
+	}
+	EXPECT_EQ(0, client_open(c, &config));
+	EXPECT_EQ(0, client_warm_up(c));
+	nr = probe_threads(&own);
+	probe_off();
+	EXPECT_LE(1, nr);
+	EXPECT_EQ(0, own);
+	client_close(c);
+}
+
 /* Who and where is root's to know. */
 TEST_F(tenant, debugfs_is_for_root)
 {
