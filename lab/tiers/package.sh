@@ -274,6 +274,21 @@ killed_late() {
 	look_again && ours "$1" && as_packaged "$1"
 }
 
+# not_ours RELEASE: another package's DKMS has built a vhost for a kernel that we build
+# nothing for.
+not_ours() {
+	theirs=$root/var/lib/dkms/theirs/1/$1/$(uname -m)
+	updates=$root/lib/modules/$1/updates/dkms
+	as_root mkdir -p "$theirs/module" "$updates"
+	for at in "$theirs/module" "$updates"; do
+		echo theirs | as_root tee "$at/vhost_net.ko.xz" >/dev/null
+	done
+	look_again && grep -qx theirs "$updates/vhost_net.ko.xz"
+	status=$?
+	as_root rm -rf "$root/var/lib/dkms/theirs" "$updates"
+	look_again && return $status
+}
+
 interrupted() {
 	interrupt "$@" && look_again && said "taken back" && ours "$2" &&
 		as_packaged "$2"
@@ -338,6 +353,7 @@ check_suite() {
 	result_of "installs all when there is room" disk_has_room "$old"
 	result_of "replaces a module that is damaged" damaged "$old"
 	result_of "puts stock modules back when DKMS could not" killed_late "$old"
+	result_of "leaves another package's modules alone" not_ours "$foreign"
 	result_of "starts again when DKMS was interrupted" interrupted 0.1 "$old"
 
 	# shellcheck disable=SC2046
@@ -376,6 +392,11 @@ check_suite() {
 
 locked package
 "$LAB/package.sh" deb >/dev/null
+# As a run that was killed has left it.
+for suite in "$@"; do
+	root=$out/$suite
+	leave
+done
 as_root rm -rf --one-file-system "${out:?}"
 mkdir -p "$out"
 DEB_BUILD_OPTIONS=noautodbgsym
@@ -393,6 +414,7 @@ for suite in "$@"; do
 	log=$LOGS/$suite.log
 	say "the package in a new $suite"
 	trap leave EXIT
+	trap 'exit 1' HUP INT TERM
 	make_root
 	as_root cp "$out"/*.deb "$root/tmp/"
 	check_suite
