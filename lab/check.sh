@@ -75,14 +75,15 @@ tier() {
 	"$LAB/lib/summary" "$dir/ktap" >/dev/null || keep "$1"
 }
 
-# lane DIR TIER...: what a tier prints is in DIR when it is over.
+# lane DIR TIER...: what a tier prints is in DIR/check-TIER/ktap when it is over.
 lane() {
 	parts=$1
 	shift
 	echo $$ >"$parts/pid.$1"
 	for name in "$@"; do
-		tier "$name" >"$parts/.$name"
-		mv "$parts/.$name" "$parts/$name"
+		mkdir "$parts/check-$name"
+		tier "$name" >"$parts/check-$name/.ktap"
+		mv "$parts/check-$name/.ktap" "$parts/check-$name/ktap"
 	done
 	# A list on purpose.
 	# shellcheck disable=SC2086
@@ -126,6 +127,7 @@ two_lanes() {
 		fi
 	done
 	lanes=0
+	[ -z "$machines" ] || [ -z "$others" ] || export BESIDE=yes
 	# Lists on purpose.
 	# shellcheck disable=SC2086
 	start $machines
@@ -134,10 +136,14 @@ two_lanes() {
 	# shellcheck disable=SC2086
 	start $others
 	for name in "$@"; do
-		while [ ! -f "$TMP/$name" ] && ! over; do
+		ktap=$TMP/check-$name/ktap
+		while [ ! -f "$ktap" ] && ! over; do
 			sleep 1
 		done
-		cat "$TMP/$name" || say "check-$name was not run"
+		mkdir -p "$TMP/check-$name"
+		[ -f "$ktap" ] || printf 'TAP version 13\n1..1\nnot ok 1 %s\n' \
+			"check-$name was not run to its end" >"$ktap"
+		cat "$ktap"
 	done
 }
 
@@ -154,15 +160,20 @@ esac
 for name in "$@"; do
 	[ -x "$LAB/tiers/$name.sh" ] || die "no tier $name"
 done
+# What was printed, and not what others have left or leave in the cache.
 if [ $# = 1 ]; then
-	tier "$1"
+	TMP=$(mktemp -d)
+	trap 'rm -rf "$TMP"' EXIT
+	trap 'exit 1' HUP INT TERM
+	mkdir "$TMP/check-$1"
+	tier "$1" | tee "$TMP/check-$1/ktap"
 else
 	two_lanes "$@"
 fi
 
 files=
 for name in "$@"; do
-	files="$files $CACHE/build/check-$name/ktap"
+	files="$files $TMP/check-$name/ktap"
 done
 status=0
 # A list on purpose.
@@ -170,8 +181,8 @@ status=0
 sum=$("$LAB/lib/summary" $files) || status=1
 echo "$sum" | sed '$d'
 for name in "$@"; do
-	file=$CACHE/build/check-$name/ktap
-	"$LAB/lib/summary" "$file" >/dev/null || show_kept "$name"
+	"$LAB/lib/summary" "$TMP/check-$name/ktap" >/dev/null ||
+		show_kept "$name"
 done
 for goal in ${LEFT_OUT:-}; do
 	echo "# not run: make $goal"

@@ -190,7 +190,7 @@ grep -q 'gone .*Triple fault' "$out/imagined.err" && status=0 || status=1
 result "$status" 0 "a triple fault is told"
 # typed: to a shell, when it is there.
 typed() {
-	for _ in $(seq 300); do
+	for _ in $(seq 3000); do
 		! grep -qs '^/ #' "$out/shell/console" || break
 		sleep 0.2
 	done
@@ -198,7 +198,7 @@ typed() {
 }
 
 rm -rf "$out/shell"
-typed | "$LAB/vm/boot.sh" -k stock -r "$root" -o "$out/shell" -I >/dev/null 2>&1 &&
+typed | timeout 900 "$LAB/vm/boot.sh" -k stock -r "$root" -o "$out/shell" -I >/dev/null 2>&1 &&
 	status=0 || status=$?
 grep -q '^said 42' "$out/shell/console" || status=silent
 result "$status" 0 "an interactive machine has a shell, and ends with it"
@@ -466,7 +466,8 @@ TAP version 13
 ok 1 undisturbed: took place
 END
 
-# A copy of the repository in which every tier passes but those of $FAILING.
+# A copy of the repository in which every tier passes but those of $FAILING, and $DYING,
+# which takes the tiers after it along.
 fake=$out/fake
 rm -rf "$fake"
 mkdir -p "$fake/.ci" "$fake/lab/lib" "$fake/lab/tiers" "$fake/lab/vm"
@@ -478,6 +479,7 @@ cat >"$fake/tier" <<'END'
 #!/bin/sh
 name=$(basename "$0")
 echo "this is $name" >"$MRM_LOGS/console"
+[ "$name" != "$DYING" ] || kill -KILL 0
 case " $FAILING " in
 *" $name "*) failed=1 ;;
 *) failed= ;;
@@ -491,10 +493,10 @@ for script in "$LAB"/tiers/*.sh; do
 done
 cp "$fake/tier" "$fake/lab/vm/build.sh"
 
-# all "LINE" STATUS WHAT [FAILING]: what .ci/run comes to.
+# all "LINE" STATUS WHAT [FAILING [DYING]]: what .ci/run comes to.
 all() {
 	status=0
-	MRM_CACHE=$fake/cache FAILING=${4:-} "$fake/.ci/run" >"$fake/said" \
+	MRM_CACHE=$fake/cache FAILING=${4:-} DYING=${5:-} "$fake/.ci/run" >"$fake/said" \
 		2>&1 || status=$?
 	result "$(tail -n 1 "$fake/said"), $status" "$1, $2" "all: $3"
 }
@@ -512,6 +514,9 @@ says "# again: make check-kunit" "a failure says how to run it again"
 says "# not run: make check-kernels" "make check says what it did not run"
 all "10 passed, 0 failed" 0 "nothing failed"
 result "$(cat "$kept/console")" "this is kunit.sh" "a run that passes leaves them"
+all "8 passed, 2 failed" 1 "a lane that dies, after a run that passed" "" litmus.sh
+says "# FAILED check-kunit: not ok 1 check-kunit was not run to its end" \
+	"what was not run has failed"
 all "9 passed, 1 failed" 1 "a failure in the second half" build.sh
 sed -i 's/^check-kernels:/check-nothing:/' "$fake/Makefile"
 all "6 passed, 1 failed" 1 "a half without a sum"

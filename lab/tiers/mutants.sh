@@ -53,8 +53,12 @@ killers() {
 		"$LOGS/$name/out" | tr '\n' ',' | sed 's/,$//; s/,/, /g')
 	if [ -n "$failed" ]; then
 		echo "$failed"
-	elif [ "$1" != 0 ]; then
+	elif [ "$1" != 0 ] && grep -q 'has passed no test' "$LOGS/$name/out"; then
+		echo "nothing: the test was skipped"
+	elif [ "$1" != 0 ] && grep -qE '# (Subtest:|lab: program)' "$LOGS/$name/out"; then
 		echo "the end of the run"
+	elif [ "$1" != 0 ]; then
+		echo "nothing: no test was begun"
 	fi
 }
 
@@ -128,6 +132,8 @@ while IFS=$tab read -r name invariant tests file script; do
 	by=$(killers "$status")
 	if grep -qE 'do(es)? not (build|apply)' "$LOGS/$name/err"; then
 		echo "not ok $n mutants: $name does not build, or its patch not apply"
+	elif [ "$by" != "${by#nothing: }" ]; then
+		echo "not ok $n mutants: $name is killed by $by; see $LOGS/$name/err"
 	elif [ -n "$by" ]; then
 		echo "ok $n mutants: $invariant $name, killed by $by"
 		printf '%s\t%s\t%s\n' "$invariant" "$name" "$tests" >>"$LOGS/table"

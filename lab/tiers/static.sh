@@ -142,8 +142,7 @@ series() {
 # points, which the other tiers build in.
 build_modules() {
 	"$LAB/vm/fetch.sh" stock >/dev/null
-	find "$CACHE/build/plain" -name '*.o' -delete 2>/dev/null || true
-	"$LAB/vm/modules.sh" plain W=1 C=1 >/dev/null || echo "no build"
+	FRESH=1 "$LAB/vm/modules.sh" plain W=1 C=1 >/dev/null || echo "no build"
 	grep -E '(warning|error):' "$CACHE/build/plain/build.log" |
 		sed "s#$CACHE/build/plain/##" || true
 }

@@ -153,9 +153,10 @@ qemu() {
 		"$@" -mon console -chardev \
 			"stdio,id=console,mux=on,signal=off,logfile=$dir/console"
 	else
-		timeout -k 5 $((limit * slow)) "$@" \
+		# In this process group, to be ended with it, and without its locks.
+		timeout --foreground -k 5 $((limit * slow)) "$@" \
 			-chardev "file,id=console,path=$dir/console" \
-			</dev/null >"$dir/qemu" 2>&1
+			</dev/null >"$dir/qemu" 2>&1 9>&-
 	fi
 }
 

@@ -15,7 +15,7 @@
 #            is patched only where a source of that version is at hand
 #   warn-7.3 as stock, against the 7.3 tree that lab/vm/build.sh built: to see
 #            warnings, not to be loaded
-# A source file that did not change is not compiled again.
+# A source file that did not change is not compiled again, but with FRESH=1.
 
 # shellcheck source=lab/lib/env.sh
 . "$(dirname "$0")/../lib/env.sh"
@@ -68,6 +68,7 @@ esac
 
 out=$CACHE/build/$name
 locked "modules-$name"
+[ -z "${FRESH:-}" ] || find "$out" -name '*.o' -delete 2>/dev/null || true
 mkdir -p "$out/drivers/vhost" "$out/lib" "$out/mm" "$out/samples"
 rsync -rc --delete --exclude .tmp_\* "$REPO/include/" "$out/include/"
 rsync -rc "$REPO/mm/" "$out/mm/"

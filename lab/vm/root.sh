@@ -57,7 +57,7 @@ base_root() {
 merge_modules() {
 	MODROOT=$CACHE/build/$1/root
 	RELEASE=$(release_of "$2")
-	locked "modroot-$1"
+	locked "modules-$1"
 	dir=$MODROOT/lib/modules/$RELEASE
 	if [ ! -d "$dir" ]; then
 		rm -rf "$MODROOT.tmp"

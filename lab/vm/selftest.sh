@@ -123,7 +123,7 @@ build() {
 			"$tests/$program" || return 1
 	done
 }
-build >"$out/build.log" 2>&1 || {
+(locked "selftests-$base${KARCH:+-$KARCH}" && build) >"$out/build.log" 2>&1 || {
 	build_errors "$out/build.log"
 	die "the selftests do not build; see $out/build.log"
 }

@@ -27,7 +27,7 @@ if [ -n "${KTREE:-}" ]; then
 	config=$out/fragment
 fi
 
-say "building UML for $name (three minutes, if it is the first time)"
+say "building UML for $name (seven minutes, if it is the first time)"
 "$tree/tools/testing/kunit/kunit.py" build --arch=um --build_dir="$out" \
 	--kunitconfig="$config" --jobs="$JOBS" \
 	--make_options CC="ccache gcc" >"$out/build.log" 2>&1 || {
