@@ -89,10 +89,7 @@ while read -r status text; do
 	result "$status" "$text"
 done <"$out/rdma.verdicts"
 result_of "nothing fails with mirrors" nothing_fails "$out/rdma-ours/results"
-git apply --numstat "$PATCH" >"$out/rdma.lines"
-awk '{ print "#   " $3 ": -" $2 " +" $1 }' "$out/rdma.lines"
-deleted=$(awk '{ n += $2 } END { print n }' "$out/rdma.lines")
-added=$(awk '{ n += $1 } END { print n }' "$out/rdma.lines")
+conversion "$PATCH"
 result_of "the conversion deletes $deleted lines and adds $added, which are fewer" \
 	[ "$added" -lt "$deleted" ]
 finish

@@ -68,13 +68,6 @@ boot() {
 	echo "$status" >"$into.status"
 }
 
-# lines BASE: what the conversion deletes and adds.
-lines() {
-	echo "# the conversion deletes and adds, for $1:"
-	git apply --numstat "$REPO/patches/$1/0015-test_hmm-mirrors.patch" |
-		awk '{ print "#   " $3 ": -" $2 " +" $1 }'
-}
-
 # code FILE: how many lines of it are code.
 code() {
 	gcc -fpreprocessed -dD -E -P "$REPO/samples/mmu_range_mirror/$1" |
@@ -121,7 +114,7 @@ for kernel in "$@"; do
 	while read -r status text; do
 		result "$status" "$text"
 	done <"$out/$kernel.verdicts"
-	lines "$base"
+	conversion "$REPO/patches/$base/0015-test_hmm-mirrors.patch"
 done
 finish
 [ -z "$rdma" ] || "$DRV/rdma.sh" || failed=yes

@@ -202,5 +202,8 @@ boot before
 boot after
 boot debug
 judge
+for base in 6.12 7.3; do
+	conversion "$REPO/patches/$base/0009-KVM-pfncache-windows.patch"
+done
 finish
 [ -z "$failed" ]
