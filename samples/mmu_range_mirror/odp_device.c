@@ -371,7 +371,10 @@ static struct odp_work *odp_work_alloc(const struct odp_request *arg)
 	return NULL;
 }
 
-/* Who may have to answer a thread's fault may be this very process. */
+/*
+ * Whoever has to answer a thread's fault may be this very process. If it is killed, its
+ * request is given up by giving up the region, for all who have the key.
+ */
 static long odp_work_wait(struct odp_work *work)
 {
 	struct odp_region *region = work->region;
