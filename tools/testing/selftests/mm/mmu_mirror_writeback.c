@@ -322,7 +322,7 @@ static void write_all_over(struct __test_metadata *_metadata,
 	const size_t words = w->size / sizeof(uint64_t);
 	uint64_t end = now_ns() + 3 * PATIENCE_NS, value = 0, missed = 0;
 	struct test_mirror_stats stats = {};
-	volatile uint64_t *word;
+	uint64_t *word;
 	pthread_t thread;
 	size_t at;
 	long ret;
@@ -336,7 +336,7 @@ static void write_all_over(struct __test_metadata *_metadata,
 			mirror_populate(w->device,
 					(void *)((uintptr_t)word & -page_size),
 					page_size);
-		ret = mirror_write(w->device, (void *)word, value);
+		ret = mirror_write(w->device, word, value);
 		if (!ret) {
 			atomic_fetch_add(&w->through, 1);
 		} else if (ret == -ENOENT) {
