@@ -133,9 +133,15 @@ tree() {
 		{ cat "$out/tree-log" >&2; false; }
 }
 
-# Whatever is new has to be given to a commit of it.
+# Whatever is new has to be given to a commit of it. check-series judges the rest
+# of each commit.
 series() {
-	log=$("$LAB/series.sh" "$1" 2>&1) || echo "$log"
+	log=$("$LAB/series.sh" "$1" 2>&1) || {
+		echo "$log"
+		return
+	}
+	find "$(echo "$log" | tail -n 1)" -name '0*' ! -name '0000-*' |
+		checkpatch --types COMMIT_LOG_LONG_LINE
 }
 
 # Built again, since what is not compiled does not warn: without the injection
