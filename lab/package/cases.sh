@@ -123,11 +123,16 @@ signed_only() {
 	grep -q 'mokutil --import /var/lib/dkms/mok.pub' "$out/said"
 }
 
-# As the file of a package of VERSION.
+# packaged VERSION [IMAGE]: the source as the file of a package of VERSION, and the
+# kernel of one of IMAGE.
 packaged() {
 	cat >"$out/bin/dpkg-query" <<-END
 	#!/bin/sh
-	[ "\$1" = -S ] && echo "linux-source-6.12: \$2" || printf '%s' '$1'
+	case "\$*" in
+	-S*) echo "linux-source-6.12: \$2" ;;
+	*linux-image-*) echo "${2:+installed $2}" ;;
+	*) printf '%s' '$1' ;;
+	esac
 	END
 	chmod +x "$out/bin/dpkg-query"
 	PATH=$out/bin:$PATH
@@ -197,7 +202,12 @@ another_revision() {
 }
 
 same_revision() {
-	(packaged "$kernel" && fits right)
+	(packaged "$kernel" "$kernel" && fits right)
+}
+
+# The headers were kept back.
+newer_image() {
+	(packaged "$kernel" "$kernel.1" && refuses "the kernel is $kernel.1" right)
 }
 
 # A directory for temporary files that is not there.
@@ -276,6 +286,7 @@ result_of "a newer one is refused" refuses "$refusal" newer
 result_of "another revision of the same version is refused" \
 	another_revision
 result_of "the same revision is not" same_revision
+result_of "a kernel that is newer than its headers is refused" newer_image
 result_of "a kernel without patches is refused" \
 	refuses "not checked on Linux 6.1.192" right "$(of 6.1.192-3)"
 result_of "a release candidate is refused" \
