@@ -139,6 +139,19 @@ powerpc() {
 	git -C "$tree" checkout -q HEAD -- arch/powerpc/mm
 }
 
+# What the cover letter offers and no commit has.
+proposed() {
+	log=$logs/$base-proposed
+	status=0
+	{ patch -d "$tree" -p1 -s -F0 --no-backup-if-mismatch \
+		-i "$REPO/patches/series/$base/core-wait.patch" &&
+		KTREE=$tree "$LAB/vm/build.sh" "objects-$base"; } >"$log" 2>&1 ||
+		status=1
+	[ "$status" = 0 ] || tail -n 20 "$log" >&2
+	git -C "$tree" checkout -q -f series
+	return $status
+}
+
 maintained() {
 	git -C "$tree" diff --name-only --diff-filter=A base series |
 		while read -r file; do
@@ -184,6 +197,7 @@ check_base() {
 		[ "$n" != 1 ] || control
 	done
 	[ "$base" != 7.3 ] || powerpc
+	result_of "core-wait, which is only offered, applies and builds" proposed
 
 	maintained >"$logs/$base-maintained"
 	cat "$logs/$base-maintained" >&2
