@@ -42,7 +42,7 @@ help:
 	@echo '  check-debug    6.12 with KASAN, lockdep, kselftests 12 min; 23 the first time'
 	@echo
 	@echo '  Long:'
-	@echo '  check-mutants  the tests against all small wrong changes        1 hour'
+	@echo '  check-mutants  the tests against all small wrong changes       2 hours'
 	@echo '  check-fuzz     hostile users of vhost, for MINUTES (30)        45 min'
 	@echo '  check-repeat   the races of check-debug, N times (N=200)        1 hour'
 	@echo '  check-package  the package in a new Debian 12 and 13, and used 40 min'

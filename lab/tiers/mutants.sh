@@ -6,9 +6,13 @@
 # Apply each small wrong change of lab/tiers/mutants.tsv, or those named, or the first
 # of each invariant that takes no virtual machine, to a copy of the repository,
 # run the test that must notice it, and print KTAP: a mutant that it does not
-# notice is a failure, and its logs are kept. With all mutants, the table of invariants in Documentation
+# notice is a failure, and its logs are kept. Those that take a virtual machine run
+# beside the others. With all mutants, the table of invariants in Documentation
 # has to be that of this run, too: "table" prints it as a run makes it in which each
 # mutant is noticed. With ALL=1 every test of the suite is run, to see who else notices.
+#
+# All mutants take hours. What a run has shown is kept in the cache, for these very
+# files (but for documents), and one that comes after it goes on: RESTART=1 begins again.
 
 # shellcheck source=lab/lib/env.sh
 . "$(dirname "$0")/../lib/env.sh"
@@ -21,26 +25,31 @@ if [ "${1:-}" = table ]; then
 	exit
 fi
 work=$CACHE/build/mutants
-copy=$work/repo
 mkdir -p "$work" "$LOGS"
 : >"$LOGS/table"
 
-# A cache of its own but for what is downloaded: the other tiers' trees and
-# kernels must never see a mutant.
-own=$work/cache
-mkdir -p "$own"
-for shared in accel apt ccache deb src stock; do
-	mkdir -p "$CACHE/$shared"
-	ln -sfn "$CACHE/$shared" "$own/$shared"
-done
+# What a result is true of.
+files_sum() {
+	(cd "$REPO" && git -c safe.directory='*' ls-files -z -- . ':!Documentation' \
+		':!*.md' ':!*.txt' ':!lab/bench' ':!lab/tiers/mutants.tsv' |
+		xargs -0 sha256sum) | sha256sum | cut -c 1-16
+}
 
-refresh() {
+# prepare LANE: a copy, and a cache of its own but for what is downloaded: the other
+# tiers' trees and kernels must never see a mutant.
+prepare() {
+	copy=$work/$1/repo
+	own=$work/$1/cache
 	rm -rf "$copy"
-	mkdir -p "$copy"
+	mkdir -p "$copy" "$own"
 	(cd "$REPO" && git -c safe.directory='*' ls-files -z |
 		rsync -a0 --files-from=- ./ "$copy/")
 	# lab/tiers/static.sh asks git for the sources.
 	git init -q "$copy"
+	for shared in accel apt ccache deb src stock; do
+		mkdir -p "$CACHE/$shared"
+		ln -sfn "$CACHE/$shared" "$own/$shared"
+	done
 }
 
 # The tests that failed, in one line; or that something else went wrong. KUnit's
@@ -84,64 +93,127 @@ run() {
 		</dev/null
 }
 
+# mutant NAME INVARIANT TESTS FILE SCRIPT: "not ok" or "ok", and why.
+mutant() {
+	status=0
+	cp "$copy/$4" "$copy/$4.orig"
+	sed -i "$5" "$copy/$4"
+	if cmp -s "$copy/$4" "$copy/$4.orig"; then
+		echo "not ok $1 does not apply to $4"
+		return
+	fi
+	say "mutant $1"
+	run "$1" "$3" || status=$?
+	mv "$copy/$4.orig" "$copy/$4"
+	touch "$copy/$4"
+	name=$1
+	by=$(killers "$status")
+	if grep -qE 'do(es)? not (build|apply)' "$LOGS/$1/err"; then
+		echo "not ok $1 does not build, or its patch not apply"
+	elif [ "$by" != "${by#nothing: }" ]; then
+		echo "not ok $1 is killed by $by; see $LOGS/$1/err"
+	elif [ -n "$by" ]; then
+		echo "ok $2 $1, killed by $by"
+		rm -rf "${LOGS:?}/$1"
+	else
+		echo "not ok $2 $1 survives $3"
+	fi
+}
+
+# With no mutant applied, a test must pass: else every mutant would "die".
+sound() {
+	status=0
+	name=none-$lane
+	run "$name" "$1" || status=$?
+	by=$(killers "$status")
+	echo "${by:+not }ok ${by:-nothing} fails without one"
+}
+
+# lane NAME: its part of the list, each result in a file of its own.
+lane() {
+	lane=$1
+	prepare "$lane"
+	while IFS=$tab read -r n name invariant tests file script; do
+		kept=$seen/$name
+		line="$name$tab$invariant$tab$tests$tab$file$tab$script"
+		if [ "$name" = - ]; then
+			result=$(sound "$tests")
+		elif [ -n "$goes_on" ] && [ "$(sed -n 1p "$kept" 2>/dev/null)" = "$line" ]; then
+			result="$(sed -n 2p "$kept"), in an earlier run"
+		else
+			result=$(mutant "$name" "$invariant" "$tests" "$file" "$script")
+			case $result in
+			ok*) printf '%s\n%s\n' "$line" "$result" >"$kept" ;;
+			esac
+		fi
+		echo "$result" >"$work/results/.$n"
+		mv "$work/results/.$n" "$work/results/$n"
+		case $name$result in
+		-not*) exit 1 ;;
+		esac
+	done <"$work/$lane/list"
+}
+
 need rsync git
-refresh
+tab=$(printf '\t')
 grep -v '^#' "$LAB/tiers/mutants.tsv" >"$work/all"
+goes_on=
 case ${1:-} in
-'') cp "$work/all" "$work/list" ;;
+'')
+	cp "$work/all" "$work/list"
+	[ -n "${RESTART:-}${ALL:-}" ] || goes_on=yes
+	;;
 first) awk -F '\t' '$3 !~ "/" && !seen[$2]++' "$work/all" >"$work/list" ;;
 *)
 	printf '%s\n' "$@" >"$work/names"
 	grep -wFf "$work/names" "$work/all" >"$work/list"
 	;;
 esac
+seen=$work/seen/$(files_sum)
+rm -rf "$work/results"
+mkdir -p "$seen" "$work/results" "$work/machines" "$work/others"
+{
+	printf -- '-\t-\t*\n'
+	cut -f 3 "$work/list" |
+		sed -n 's#^\([a-z_]*/[^ ]*\).*#-\t-\t\1#p; s/^static: /-\t-\t&/p' | sort -u
+	cat "$work/list"
+} | awk '{ print NR "\t" $0 }' >"$work/numbered"
+awk -F '\t' -v machines="$work/machines/list" -v others="$work/others/list" '
+BEGIN { printf "" >machines; printf "" >others }
+{ print >($4 ~ "/" && $4 !~ /^static: / ? machines : others) }' "$work/numbered"
 
 echo "KTAP version 1"
-{
-	echo '*'
-	cut -f 3 "$work/list" |
-		sed -n 's#^\([a-z_]*/[^ ]*\).*#\1#p; /^static: /p' | sort -u
-} >"$work/sound"
-echo "1..$(($(cat "$work/list" "$work/sound" | wc -l) + ($# == 0)))"
-# With no mutant applied, the tests must pass: else every mutant would "die".
-n=0
-name=none
-while read -r tests; do
-	n=$((n + 1))
-	status=0
-	run none "$tests" || status=$?
-	by=$(killers "$status")
-	echo "${by:+not }ok $n mutants: ${by:-nothing} fails without one"
-	[ -z "$by" ] || exit 1
-done <"$work/sound"
+echo "1..$(($(wc -l <"$work/numbered") + ($# == 0)))"
+pids=
+for lane in machines others; do
+	[ -s "$work/$lane/list" ] || continue
+	lane "$lane" &
+	pids="$pids $!"
+done
+trap 'kill $pids 2>/dev/null || true' EXIT
 
-tab=$(printf '\t')
-while IFS=$tab read -r name invariant tests file script; do
-	n=$((n + 1))
-	status=0
-	cp "$copy/$file" "$copy/$file.orig"
-	sed -i "$script" "$copy/$file"
-	if cmp -s "$copy/$file" "$copy/$file.orig"; then
-		echo "not ok $n mutants: $name does not apply to $file"
-		continue
-	fi
-	say "mutant $name"
-	run "$name" "$tests" || status=$?
-	mv "$copy/$file.orig" "$copy/$file"
-	touch "$copy/$file"
-	by=$(killers "$status")
-	if grep -qE 'do(es)? not (build|apply)' "$LOGS/$name/err"; then
-		echo "not ok $n mutants: $name does not build, or its patch not apply"
-	elif [ "$by" != "${by#nothing: }" ]; then
-		echo "not ok $n mutants: $name is killed by $by; see $LOGS/$name/err"
-	elif [ -n "$by" ]; then
-		echo "ok $n mutants: $invariant $name, killed by $by"
-		printf '%s\t%s\t%s\n' "$invariant" "$name" "$tests" >>"$LOGS/table"
-		rm -rf "${LOGS:?}/$name"
-	else
-		echo "not ok $n mutants: $invariant $name survives $tests"
-	fi
-done <"$work/list"
+running() {
+	for pid in $pids; do
+		! kill -0 "$pid" 2>/dev/null || return 0
+	done
+	return 1
+}
+
+while IFS=$tab read -r n name invariant tests _; do
+	while [ ! -f "$work/results/$n" ] && running; do
+		sleep 1
+	done
+	result=$(cat "$work/results/$n" 2>/dev/null) ||
+		result="not ok $name was not run"
+	case $result in
+	ok*)
+		echo "ok $n mutants:${result#ok}"
+		[ "$name" = - ] || printf '%s\t%s\t%s\n' "$invariant" "$name" "$tests" \
+			>>"$LOGS/table"
+		;;
+	*) echo "not ok $n mutants:${result#not ok}" ;;
+	esac
+done <"$work/numbered"
 
 [ $# -eq 0 ] || exit 0
 "$LAB/tiers/mutants.awk" "$LAB/tiers/mutants.tsv" "$LOGS/table" >"$LOGS/invariants.rst"
