@@ -1773,7 +1773,8 @@ static int listed_open(struct inode *inode, struct file *file)
 	if (!place)
 		return -ENOMEM;
 	INIT_LIST_HEAD(&place->listed);
-	return 0;
+	/* seq_file seeks by showing all that comes before, in one hold of the lock. */
+	return nonseekable_open(inode, file);
 }
 
 static int listed_release(struct inode *inode, struct file *file)
@@ -1791,7 +1792,6 @@ static const struct file_operations listed_fops = {
 	.owner = THIS_MODULE,
 	.open = listed_open,
 	.read = seq_read,
-	.llseek = seq_lseek,
 	.release = listed_release,
 };
 

@@ -1139,7 +1139,8 @@ static int mirrors_open(struct inode *inode, struct file *file)
 	if (!place)
 		return -ENOMEM;
 	INIT_LIST_HEAD(&place->list);
-	return 0;
+	/* As in mmu_range_mirror's file: to seek is to show it all, in the lock. */
+	return nonseekable_open(inode, file);
 }
 
 static int mirrors_release(struct inode *inode, struct file *file)
@@ -1157,7 +1158,6 @@ static const struct file_operations mirrors_fops = {
 	.owner = THIS_MODULE,
 	.open = mirrors_open,
 	.read = seq_read,
-	.llseek = seq_lseek,
 	.release = mirrors_release,
 };
 
