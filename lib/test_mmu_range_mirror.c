@@ -1058,7 +1058,7 @@ static long test_ioctl_stats(struct test_file *tf, void __user *uarg)
 /* Injection points. */
 
 #ifdef CONFIG_MMU_RANGE_MIRROR_INJECT
-static DEFINE_MUTEX(inject_mutex);	/* who sets the hook */
+static DEFINE_MUTEX(inject_mutex);	/* who sets the injection */
 static struct test_file *inject_owner;
 
 /* An invalidation that must not block is only found out with debugging. */
@@ -1087,8 +1087,8 @@ static void test_stop(struct test_file *tf, enum mmu_range_mirror_point point)
 	atomic_dec(&tf->stopped[point]);
 }
 
-static void test_hook(enum mmu_range_mirror_point point,
-		      struct mmu_range_mirror *mirror)
+static void test_inject(enum mmu_range_mirror_point point,
+			struct mmu_range_mirror *mirror)
 {
 	struct test_file *tf = READ_ONCE(inject_owner);
 
@@ -1121,7 +1121,7 @@ static long test_ioctl_inject(struct test_file *tf, void __user *uarg)
 	if (!inject_owner) {
 		tf->mm = current->mm;
 		WRITE_ONCE(inject_owner, tf);
-		mmu_range_mirror_set_injection(test_hook);
+		mmu_range_mirror_set_injection(test_inject);
 	}
 	atomic_set(&tf->stops[arg.point], arg.times);
 	mutex_unlock(&inject_mutex);

@@ -48,10 +48,12 @@
 #define WINDOW_STORM_REST	max(1UL, HZ / 50UL)
 /* ... and between looks at pages that were not there. */
 #define WINDOW_EMPTY_REST	((unsigned long)HZ)
-/* Of a CPU's time, the fills of an mm take one part in so many ... */
+/* Of a CPU's time, the workers of an mm take one part in so many ... */
 #define QUEUE_SHARE		10
 /* ... except for this much at once, after a while without. */
 #define QUEUE_BURST_NS		(20 * NSEC_PER_MSEC)
+/* Beyond that, what is owed is forgotten. */
+#define QUEUE_DEBT_NS		(4 * QUEUE_BURST_NS)
 
 /* Background work. */
 
@@ -65,7 +67,7 @@
  *	owner likes, and must not hold up other owners
  * @destroy: once nobody holds it
  * @domain: see mmu_mirror_queue_domain(); NULL until it is asked for
- * @spent_ns: CPU time of fills that has not been rested for; of the worker
+ * @spent_ns: CPU time of workers that has not been rested for
  * @rested: when it was last brought up to date
  * @rcu: for freeing after the last reader
  */
@@ -77,7 +79,7 @@ struct mmu_mirror_queue {
 	struct workqueue_struct *wq;
 	struct work_struct destroy;
 	struct mmu_mirror_domain *domain;
-	s64 spent_ns;
+	atomic64_t spent_ns;
 	u64 rested;
 	struct rcu_head rcu;
 };
@@ -254,26 +256,33 @@ void mmu_mirror_queue_barrier(void)
 EXPORT_SYMBOL_GPL(mmu_mirror_queue_barrier);
 
 /*
- * Fills run on nobody's CPU time. When an mm's have taken more than a burst, the
- * worker sleeps until they are down to their share.
+ * What workers do for an mm, they do on nobody's CPU time. When that is more than a
+ * burst, the next fill sleeps until it is down to its share, and with it the mm's
+ * queue, which has a fill after each opening.
  */
 static void queue_rest(struct mmu_mirror_queue *queue)
 {
 	u64 now = ktime_get_ns();
+	s64 spent = atomic64_read(&queue->spent_ns);
+	s64 free = min_t(s64, spent, div_u64(now - queue->rested, QUEUE_SHARE));
 
-	queue->spent_ns -= div_u64(now - queue->rested, QUEUE_SHARE);
-	queue->spent_ns = max_t(s64, queue->spent_ns, 0);
+	/* Those who closed many windows at once are not kept waiting for long. */
+	free = max_t(s64, free, spent - QUEUE_DEBT_NS);
 	queue->rested = now;
-	if (queue->spent_ns > QUEUE_BURST_NS)
-		schedule_timeout_idle(nsecs_to_jiffies((queue->spent_ns -
+	spent = atomic64_sub_return(free, &queue->spent_ns);
+	if (spent > QUEUE_BURST_NS)
+		schedule_timeout_idle(nsecs_to_jiffies((spent -
 							QUEUE_BURST_NS) *
 						       QUEUE_SHARE) + 1);
 }
 
-/* A fill that waited, for an invalidation or for a CPU, is not made to pay. */
+/*
+ * Who waited, for an invalidation or for a CPU, is not made to pay. Atomic: a kernel
+ * thread of a driver may open a window beside the queue.
+ */
 static void queue_spent(struct mmu_mirror_queue *queue, u64 ns)
 {
-	queue->spent_ns += min_t(u64, ns, QUEUE_BURST_NS);
+	atomic64_add(min_t(u64, ns, QUEUE_BURST_NS), &queue->spent_ns);
 }
 
 /* The section guard, invalidating side. */
@@ -881,10 +890,13 @@ static void window_mark(struct mmu_mirror_window *window, unsigned long index,
 	set_bit(bit, window->seen);
 	if (READ_ONCE(window->forgotten) == index + 1)
 		WRITE_ONCE(window->forgotten, 0);
-	if (absent)
-		set_bit(bit, window->absent);
-	else if (test_bit(bit, window->absent))
-		clear_bit(bit, window->absent);
+	if (!absent) {
+		if (test_bit(bit, window->absent))
+			clear_bit(bit, window->absent);
+	} else if (!test_and_set_bit(bit, window->absent) &&
+		   !window_is_sparse(window)) {
+		WRITE_ONCE(window->gone, true);
+	}
 }
 
 /* The page is marked dirty under the same hold of the lock. */
@@ -1135,7 +1147,7 @@ static void window_fill(struct work_struct *work)
 		container_of(work, struct mmu_mirror_window, fill);
 	struct mm_struct *mm = window->mirror.notifier.mm;
 	unsigned long missed, rested, emptied;
-	bool was_absent;
+	bool was_absent, absent, gone;
 	u64 began;
 
 	queue_rest(window->queue);
@@ -1149,6 +1161,7 @@ static void window_fill(struct work_struct *work)
 		return;
 	missed = READ_ONCE(window->missed);
 	was_absent = window_absent(window, missed);
+	WRITE_ONCE(window->gone, false);
 	began = ktime_get_ns();
 	kthread_use_mm(mm);
 	window_fill_pages(window, missed);
@@ -1157,14 +1170,19 @@ static void window_fill(struct work_struct *work)
 	mmput_async(mm);
 	queue_spent(window->queue, ktime_get_ns() - began);
 	WRITE_ONCE(window->fills, window->fills + 1);
-	/* One page that cannot be mapped does not keep the others waiting. */
-	if (window_absent(window, missed)) {
-		rest_on(&window->empty, emptied, WINDOW_EMPTY_REST);
-		return;
-	}
+	/*
+	 * One page that cannot be mapped does not keep the others waiting: neither
+	 * those that are there, nor one that has only just gone, and may be back.
+	 */
+	gone = READ_ONCE(window->gone);
+	absent = window_absent(window, missed);
 	/* A page that is replaced is absent for a moment, each time a new one. */
-	if (was_absent)
+	if (gone || (was_absent && !absent))
 		window->empty.backoff = 0;
+	if (gone || absent)
+		rest_on(&window->empty, emptied, WINDOW_EMPTY_REST);
+	if (absent)
+		return;
 	rest_on(&window->rest, rested, WINDOW_STORM_REST);
 }
 
@@ -1706,11 +1724,13 @@ static void window_reap(struct work_struct *work)
 	struct mmu_mirror_window *window =
 		container_of(work, struct mmu_mirror_window, reap);
 	struct mmu_mirror_queue *queue = window->queue;
+	u64 began = ktime_get_ns();
 
 	disable_work_sync(&window->fill);
 	mmu_range_mirror_remove(&window->mirror);
 	domain_put(window->domain);
 	call_rcu(&window->rcu, window_free);
+	queue_spent(queue, ktime_get_ns() - began);
 	mmu_mirror_queue_put(queue);
 }
 
@@ -1739,6 +1759,7 @@ mmu_mirror_window_open(struct mmu_mirror_domain *domain, struct mm_struct *mm,
 {
 	unsigned long start = uaddr & PAGE_MASK;
 	struct mmu_mirror_window *window;
+	u64 began = ktime_get_ns();
 	unsigned long end, npages;
 	int ret = -ENOMEM;
 
@@ -1777,6 +1798,9 @@ mmu_mirror_window_open(struct mmu_mirror_domain *domain, struct mm_struct *mm,
 	atomic_inc(&domain->nr_windows);
 	refcount_inc(&domain->users);
 	domain_add_window(domain, window);
+	/* The next fill rests for it. */
+	if (current->flags & PF_KTHREAD)
+		queue_spent(window->queue, ktime_get_ns() - began);
 	return window;
 
 put_queue:

@@ -781,6 +781,56 @@ int mmu_range_mirror_insert(struct mmu_range_mirror *mirror,
 }
 EXPORT_SYMBOL_GPL(mmu_range_mirror_insert);
 
+/*
+ * The core waits for invalidations uninterruptibly, for as long as an owner likes.
+ * Kernel threads that wait there are woken now and then, look, and sleep again.
+ * Else khungtaskd would take them for stuck, and some hosts panic then.
+ */
+#define MIRROR_LOOK_AGAIN	HZ
+
+static LIST_HEAD(waiters);
+static DEFINE_SPINLOCK(waiters_lock);	/* innermost; also of the timer */
+
+struct mirror_waiter {
+	struct list_head node;
+	struct task_struct *task;
+};
+
+static void waiters_wake(struct timer_list *timer)
+{
+	struct mirror_waiter *waiter;
+
+	spin_lock(&waiters_lock);
+	list_for_each_entry(waiter, &waiters, node)
+		wake_up_process(waiter->task);
+	if (!list_empty(&waiters))
+		mod_timer(timer, jiffies + MIRROR_LOOK_AGAIN);
+	spin_unlock(&waiters_lock);
+}
+
+static DEFINE_TIMER(waiters_timer, waiters_wake);
+
+static void waiter_enter(struct mirror_waiter *waiter)
+{
+	if (!(current->flags & PF_KTHREAD))
+		return;
+	waiter->task = current;
+	spin_lock_bh(&waiters_lock);
+	list_add(&waiter->node, &waiters);
+	if (!timer_pending(&waiters_timer))
+		mod_timer(&waiters_timer, jiffies + MIRROR_LOOK_AGAIN);
+	spin_unlock_bh(&waiters_lock);
+}
+
+static void waiter_leave(struct mirror_waiter *waiter)
+{
+	if (!(current->flags & PF_KTHREAD))
+		return;
+	spin_lock_bh(&waiters_lock);
+	list_del(&waiter->node);
+	spin_unlock_bh(&waiters_lock);
+}
+
 /**
  * mmu_range_mirror_remove - stop mirroring
  * @mirror: an inserted mirror
@@ -800,6 +850,7 @@ EXPORT_SYMBOL_GPL(mmu_range_mirror_insert);
 void mmu_range_mirror_remove(struct mmu_range_mirror *mirror)
 {
 	struct mm_struct *mm = mirror->notifier.mm;
+	struct mirror_waiter waiter;
 
 	if (WARN_ON_ONCE(mirror->removed))
 		return;
@@ -810,7 +861,9 @@ void mmu_range_mirror_remove(struct mmu_range_mirror *mirror)
 	mirror_leave(mirror);
 	/* The notifier may hold it last, and the event says whose it was. */
 	mmgrab(mm);
+	waiter_enter(&waiter);
 	mmu_interval_notifier_remove(&mirror->notifier);
+	waiter_leave(&waiter);
 	trace_mmu_mirror_remove(mirror);
 	mmdrop(mm);
 }
@@ -867,12 +920,15 @@ pid_t mmu_range_mirror_owner(struct mmu_range_mirror *mirror)
  */
 unsigned long mmu_range_mirror_begin(struct mmu_range_mirror *mirror)
 {
+	struct mirror_waiter waiter;
 	unsigned long seq;
 
 	/* Whatever is returned, the retry check fails. */
 	if (WARN_ON_ONCE(READ_ONCE(mirror->removed)))
 		return 0;
+	waiter_enter(&waiter);
 	seq = mmu_interval_read_begin(&mirror->notifier);
+	waiter_leave(&waiter);
 
 	/*
 	 * The core waits for the end of an invalidation with a relaxed load. If
@@ -921,7 +977,8 @@ EXPORT_SYMBOL_GPL(mmu_range_mirror_mark_dirty);
  * @invalidate_range, removal and mmu_range_mirror_flush_deferred().
  *
  * Context: under the mirror's lock, in the same hold that dropped the entries,
- * and after that: a flush between a mark and its drop would count for it.
+ * and after that: a flush between a mark and its drop would count for it. After
+ * removal, only mmu_range_mirror_flush_deferred() does such a flush.
  * Cost: one atomic operation.
  */
 void mmu_range_mirror_defer_flush(struct mmu_range_mirror *mirror)
@@ -1244,11 +1301,16 @@ static int lookup_fault_page(struct lookup *lookup, unsigned long addr,
 	struct mm_struct *mm = lookup->mirror->notifier.mm;
 	struct vm_area_struct *vma = vma_lookup(mm, addr);
 	vm_fault_t fault;
+	bool write;
 
-	if (!vma || !(vma->vm_flags & VM_READ) ||
-	    (vma->vm_flags & (VM_IO | VM_PFNMAP)))
+	if (!vma || (vma->vm_flags & (VM_IO | VM_PFNMAP)))
 		return -EFAULT;
-	if (lookup_for_writing(lookup->what, vma)) {
+	write = lookup_for_writing(lookup->what, vma);
+	/* GUP finds a page for writing that nobody may read; HMM does not. */
+	if (!(vma->vm_flags & VM_READ) &&
+	    (!write || lookup->read != lookup_read_gup))
+		return -EFAULT;
+	if (write) {
 		if (!(vma->vm_flags & VM_WRITE) ||
 		    (vma->vm_flags & VM_SHADOW_STACK))
 			return -EPERM;
@@ -1375,6 +1437,10 @@ static int lookup_loop(struct lookup *lookup)
 					   what->done, tries + 1,
 					   tries + 1 == MIRROR_RETRIES);
 	}
+	/* Also if that was in the last try. */
+	ret = lookup_stopped(mirror);
+	if (ret)
+		return ret;
 	return futile ? -EFAULT : -EAGAIN;
 }
 
@@ -1400,6 +1466,9 @@ static int mirror_look_up(struct lookup *lookup)
 		mmu_mirror_charge_end(&charge);
 	/* If it is the last, the end of the mm arrives as an invalidation. */
 	mmput_async(mm);
+	/* Nothing was found for good. */
+	if (ret == -EAGAIN || ret == -EINTR || ret == -ECANCELED || ret == -ESRCH)
+		lookup->what->done = 0;
 	return ret;
 }
 
@@ -1491,7 +1560,9 @@ static void lookup_mark_dirty(struct mmu_range_mirror *mirror,
  * or the owner of the memory needs. mm_users is taken and put inside; the last
  * put is left to a work.
  * Cost: a walk of the page table, and a second one if anything was faulted in.
- * Large folios that are mapped as such are marked in one go.
+ * Large folios that are mapped as such are marked in one go. All is marked in one
+ * hold of the lock, which an invalidation waits for: as a spinlock, keep to some
+ * thousand small pages for each call.
  * Return: 0 with the lock held, or an error without.
  */
 int mmu_range_mirror_lookup(struct mmu_range_mirror *mirror,
@@ -1541,7 +1612,9 @@ EXPORT_SYMBOL_GPL(mmu_range_mirror_lookup);
  *
  * This wakes tasks in a page fault until they are out. A fault that only its own
  * event ends delays the return: a read of swap or of a file, or a file system in
- * user space that has not answered.
+ * user space that has not answered. If the dying task was to answer, and its file
+ * of the device is closed first, this never returns: a driver that allows for such
+ * memory (FUSE) has its release leave the call, and the rest, to a work.
  *
  * Context: process context, sleeps as said. Holds nothing that a fault needs.
  */
@@ -1824,6 +1897,7 @@ subsys_initcall(mmu_range_mirror_init);
 static void __exit mmu_range_mirror_exit(void)
 {
 	listed_exit();
+	timer_delete_sync(&waiters_timer);
 	/* Lists are freed by a function of this module. */
 	mmu_range_mirror_await_lists();
 }

@@ -253,6 +253,7 @@ struct mmu_mirror_rest {
  * @empty: of fills, from misses of pages that were not
  * @seen: pages that a fill has looked at, by their number in a chunk
  * @absent: pages that were not there, or cannot be mapped; the same
+ * @gone: the fill under way found that of a page that was not so before
  * @fills: runs of @fill
  * @collisions: lookups that an invalidation made void
  * @installed: pages installed since the window was opened
@@ -286,6 +287,7 @@ struct mmu_mirror_window {
 	struct mmu_mirror_rest empty;
 	unsigned long seen[MMU_MIRROR_CHUNK / BITS_PER_LONG];
 	unsigned long absent[MMU_MIRROR_CHUNK / BITS_PER_LONG];
+	bool gone;
 	unsigned long fills;
 	unsigned long collisions;
 	unsigned long installed;

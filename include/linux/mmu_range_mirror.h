@@ -301,11 +301,13 @@ struct mmu_mirror_span {
  * @spans: any number of spans, in any order
  * @nr_spans: how many
  * @flags: of &enum mmu_mirror_lookup_flags
- * @owner: pages in the memory of the device with this owner are not migrated
- *	back, and reported as they are; or NULL
+ * @owner: pages in the memory of the device with this owner are reported as they
+ *	are, and not migrated back unless they have to be faulted in for writing; or
+ *	NULL
  * @done: result, also of an error: how many pages, counted from the first of
- *	the first span, were found as wanted. On -EFAULT and -EPERM, the next
- *	one is the one that cannot be had
+ *	the first span, were found as wanted. On -EFAULT, -EPERM and -ENOMEM, the
+ *	next one is the one that cannot be had. 0 where nothing was found for good:
+ *	-EAGAIN, -EINTR, -ECANCELED, -ESRCH
  */
 struct mmu_mirror_lookup {
 	struct mmu_mirror_span *spans;

@@ -38,8 +38,8 @@ static struct {
 	int uncounted;
 } inject;
 
-static void inject_hook(enum mmu_range_mirror_point point,
-			struct mmu_range_mirror *mirror)
+static void inject_at(enum mmu_range_mirror_point point,
+		      struct mmu_range_mirror *mirror)
 {
 	if (point != inject.point)
 		return;
@@ -56,7 +56,7 @@ static void inject_gate(enum mmu_range_mirror_point point)
 	inject.point = point;
 	inject.call = NULL;
 	gate_arm(&inject.gate);
-	mmu_range_mirror_set_injection(inject_hook);
+	mmu_range_mirror_set_injection(inject_at);
 }
 
 static void inject_call(enum mmu_range_mirror_point point,
@@ -66,7 +66,7 @@ static void inject_call(enum mmu_range_mirror_point point,
 	inject.call = call;
 	inject.arg = arg;
 	inject.calls = 0;
-	mmu_range_mirror_set_injection(inject_hook);
+	mmu_range_mirror_set_injection(inject_at);
 }
 
 /* A driver with a table of pages. */
@@ -85,15 +85,15 @@ struct shadow {
 	bool hold_wait;
 };
 
-/* The order in which hooks ran, for a few mirrors: 'I' or 'W' each. */
-static char hook_log[16];
+/* The order in which operations ran, for a few mirrors: 'I' or 'W' each. */
+static char op_log[16];
 
-static void log_hook(char hook)
+static void log_op(char op)
 {
-	size_t len = strlen(hook_log);
+	size_t len = strlen(op_log);
 
-	if (len < sizeof(hook_log) - 1)
-		hook_log[len] = hook;
+	if (len < sizeof(op_log) - 1)
+		op_log[len] = op;
 }
 
 static void shadow_invalidate(struct mmu_range_mirror *mirror,
@@ -108,7 +108,7 @@ static void shadow_invalidate(struct mmu_range_mirror *mirror,
 	     addr < min(range->end, mirror->end); addr += PAGE_SIZE)
 		shadow->page[(addr - mirror->start) >> PAGE_SHIFT] = NULL;
 	shadow->invalidated++;
-	log_hook('I');
+	log_op('I');
 }
 
 static void shadow_wait(struct mmu_range_mirror *mirror,
@@ -121,7 +121,7 @@ static void shadow_wait(struct mmu_range_mirror *mirror,
 		wait_for_completion(&shadow->may_end);
 	}
 	shadow->waited++;
-	log_hook('W');
+	log_op('W');
 }
 
 static const struct mmu_range_mirror_ops shadow_ops = {
@@ -207,7 +207,7 @@ static struct shadow *shadow_make(struct kunit *test, unsigned long addr,
 			mmu_range_mirror_insert(&shadow->mirror, current->mm,
 						addr, LENGTH, ops,
 						own_mutex ? &lock : NULL));
-	memset(hook_log, 0, sizeof(hook_log));
+	memset(op_log, 0, sizeof(op_log));
 	return shadow;
 }
 
@@ -389,6 +389,20 @@ static void populate_installs(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, NPAGES, shadow->mirror.nr_dirtied);
 	/* No pin: the page must stay free to migrate. */
 	KUNIT_EXPECT_EQ(test, refs, mapped_refs(test, addr));
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+
+/* As GUP has it: also memory that nobody has touched yet. */
+static void populate_writes_what_nobody_reads(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+
+	KUNIT_ASSERT_EQ(test, addr,
+			vm_mmap(NULL, addr, LENGTH, PROT_WRITE,
+				MAP_ANONYMOUS | MAP_PRIVATE | MAP_FIXED, 0));
+	KUNIT_EXPECT_EQ(test, 0, shadow_populate(shadow, 0, NPAGES));
+	KUNIT_EXPECT_EQ(test, NPAGES, shadow->mirror.nr_dirtied);
 	mmu_range_mirror_remove(&shadow->mirror);
 }
 
@@ -633,6 +647,42 @@ static void populate_waits_for_end(struct kunit *test)
 	actor_join(test, &actor);
 	KUNIT_EXPECT_EQ(test, 0, actor.ret);
 	KUNIT_EXPECT_NOT_NULL(test, shadow->page[0]);
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+
+/* A kernel thread that waits for what may last. */
+struct waiter {
+	struct mmu_range_mirror *mirror;
+	struct task_struct *task;
+};
+
+static void run_wait(struct actor *actor)
+{
+	struct waiter *waiter = actor->arg;
+
+	WRITE_ONCE(waiter->task, current);
+	mmu_range_mirror_begin(waiter->mirror);
+}
+
+/* To khungtaskd, one that does not run in between is stuck. */
+static void waiting_thread_looks_again(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	struct waiter waiter = { .mirror = &shadow->mirror };
+	struct actor actor = { .run = run_wait, .arg = &waiter };
+	struct mmu_notifier_range range;
+	unsigned long switches;
+
+	range_begin(&range, addr, addr + LENGTH);
+	actor_start(test, &actor, -1);
+	KUNIT_EXPECT_TRUE(test, actor_busy(&actor));
+	switches = READ_ONCE(waiter.task->nvcsw);
+	schedule_timeout_uninterruptible(3 * HZ);
+	KUNIT_EXPECT_GE(test, READ_ONCE(waiter.task->nvcsw), switches + 2);
+	KUNIT_EXPECT_TRUE(test, actor_busy(&actor));
+	mmu_notifier_invalidate_range_end(&range);
+	actor_join(test, &actor);
 	mmu_range_mirror_remove(&shadow->mirror);
 }
 
@@ -986,7 +1036,8 @@ static void lookup_gives_up(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EAGAIN, two_spans_look_up(&two));
 	KUNIT_EXPECT_LT(test, inject.calls, MANY);
 	mmu_range_mirror_set_injection(NULL);
-	KUNIT_EXPECT_EQ(test, SPAN_PAGES, two.what.done);
+	/* All were found, and none for good. */
+	KUNIT_EXPECT_EQ(test, 0, two.what.done);
 	KUNIT_EXPECT_EQ(test, 0, shadow->mirror.nr_dirtied);
 	expect_unlocked(&shadow->mirror);
 	mmu_range_mirror_remove(&shadow->mirror);
@@ -1220,6 +1271,34 @@ static void lookup_is_cancelled(struct kunit *test)
 	cancelled(test, shadow, &actor);
 }
 
+/* As many as MIRROR_RETRIES of mm/mmu_range_mirror.c. */
+#define LAST_TRY	16
+
+/* Collides each time, and is given up from outside in the last try. */
+static void call_cancel_last(void *arg)
+{
+	struct mmu_range_mirror *mirror = arg;
+
+	invalidate(mirror->start, mirror->end);
+	if (inject.calls == LAST_TRY)
+		WRITE_ONCE(mirror->cancelled, true);
+}
+
+static void lookup_is_cancelled_last(struct kunit *test)
+{
+	unsigned long addr = map_memory(test);
+	struct shadow *shadow = shadow_make(test, addr, &shadow_ops, false);
+	struct two_spans two;
+
+	two_spans_init(&two, shadow, MMU_MIRROR_FOR_WRITING);
+	inject_call(MMU_RANGE_MIRROR_LOOKED_UP, call_cancel_last,
+		    &shadow->mirror);
+	KUNIT_EXPECT_EQ(test, -ECANCELED, two_spans_look_up(&two));
+	KUNIT_EXPECT_EQ(test, LAST_TRY, inject.calls);
+	mmu_range_mirror_set_injection(NULL);
+	mmu_range_mirror_remove(&shadow->mirror);
+}
+
 static void populate_is_cancelled(struct kunit *test)
 {
 	unsigned long addr = map_memory(test);
@@ -1391,7 +1470,7 @@ static void waits_come_after_all_drops(struct kunit *test)
 
 	invalidate(addr, addr + LENGTH);
 	KUNIT_EXPECT_STREQ(test, MMU_RANGE_MIRROR_TWO_PASS ? "IIWW" : "IWIW",
-			   hook_log);
+			   op_log);
 	mmu_range_mirror_remove(&one->mirror);
 	mmu_range_mirror_remove(&two->mirror);
 }
@@ -2223,7 +2302,7 @@ static void window_fill_gives_up(struct kunit *test)
 	t.window->rest.until = jiffies;
 	t.window->rest.backoff = HZ;
 	inject_call(MMU_RANGE_MIRROR_LOOKED_UP, call_invalidate, &extent);
-	/* The hook invalidates the current mm: the fill's, for the work. */
+	/* It invalidates the current mm: the fill's, for the work. */
 	mmu_mirror_window_prefetch(t.window);
 	flush_work(&t.window->fill);
 	KUNIT_EXPECT_LT(test, inject.calls, MANY);
@@ -2401,6 +2480,12 @@ static void large_window_counts_its_drops(struct kunit *test)
 	mmu_mirror_domain_destroy(domain);
 }
 
+static void fill_again(struct window_test *t)
+{
+	schedule_work(&t->window->fill);
+	flush_work(&t->window->fill);
+}
+
 /* Fills for what is not there, which follow each other at once, rest longer. */
 static void window_backs_off(struct kunit *test)
 {
@@ -2409,10 +2494,10 @@ static void window_backs_off(struct kunit *test)
 
 	window_setup(test, &t);
 	vm_munmap(t.addr, LENGTH);
+	fill_again(&t);
 	t.window->empty.backoff = HZ / 2;
 	t.window->empty.until = jiffies;
-	schedule_work(&t.window->fill);
-	flush_work(&t.window->fill);
+	fill_again(&t);
 	KUNIT_EXPECT_EQ(test, HZ, t.window->empty.backoff);
 	fills = t.window->fills;
 	mmu_mirror_window_prefetch(t.window);
@@ -2439,18 +2524,17 @@ static void window_rest_is_not_shortened(struct kunit *test)
 
 	window_setup(test, &t);
 	vm_munmap(t.addr, LENGTH);
+	fill_again(&t);
 	t.window->empty.backoff = HZ / 2;
 	t.window->empty.until = jiffies + HZ / 4;
-	schedule_work(&t.window->fill);
-	flush_work(&t.window->fill);
+	fill_again(&t);
 	KUNIT_EXPECT_EQ(test, HZ, t.window->empty.backoff);
 
 	t.window->rest.backoff = 1;
 	t.window->rest.until = jiffies + HZ;
 	remap_memory(test, t.addr, LENGTH);
 	KUNIT_ASSERT_EQ(test, 0, put_user(7, (int __user *)t.addr));
-	schedule_work(&t.window->fill);
-	flush_work(&t.window->fill);
+	fill_again(&t);
 	KUNIT_EXPECT_NOT_NULL(test, t.window->kaddr[0]);
 	KUNIT_EXPECT_GT(test, t.window->rest.backoff, 0);
 	window_teardown(&t);
@@ -2464,6 +2548,7 @@ static void window_rests_by_page(struct kunit *test)
 
 	window_setup(test, &t);
 	vm_munmap(t.addr + PAGE_SIZE, PAGE_SIZE);
+	fill_again(&t);
 	t.window->empty.backoff = HZ / 2;
 	t.window->empty.until = jiffies;
 	t.window->rest.until = jiffies;
@@ -2486,17 +2571,16 @@ static void window_page_comes_back(struct kunit *test)
 
 	window_setup(test, &t);
 	vm_munmap(t.addr, PAGE_SIZE);
+	fill_again(&t);
 	t.window->empty.backoff = HZ / 2;
 	t.window->empty.until = jiffies;
-	schedule_work(&t.window->fill);
-	flush_work(&t.window->fill);
+	fill_again(&t);
 	KUNIT_EXPECT_EQ(test, HZ, t.window->empty.backoff);
 	KUNIT_ASSERT_EQ(test, t.addr,
 			vm_mmap(NULL, t.addr, PAGE_SIZE, PROT_READ | PROT_WRITE,
 				MAP_ANONYMOUS | MAP_PRIVATE | MAP_FIXED, 0));
 	KUNIT_ASSERT_EQ(test, 0, put_user(1, (int __user *)t.addr));
-	schedule_work(&t.window->fill);
-	flush_work(&t.window->fill);
+	fill_again(&t);
 	KUNIT_EXPECT_NOT_NULL(test, t.window->kaddr[0]);
 	KUNIT_EXPECT_EQ(test, 0, t.window->empty.backoff);
 	window_teardown(&t);
@@ -2526,6 +2610,19 @@ static u64 refill_ns(struct kunit *test, struct mmu_mirror_window *window)
 	return ns;
 }
 
+/* Misses of the hole alone, until it rests for long. */
+static void hole_rests(struct kunit *test, struct mmu_mirror_window *window)
+{
+	int i;
+
+	for (i = 0; i < 12; i++) {
+		window->empty.until = jiffies;
+		window->rest.until = jiffies;
+		miss(test, window, HOLED_PAGES - 1);
+	}
+	KUNIT_EXPECT_EQ(test, HZ, window->empty.backoff);
+}
+
 static int cmp_u64(const void *a, const void *b)
 {
 	u64 left = *(const u64 *)a, right = *(const u64 *)b;
@@ -2548,20 +2645,38 @@ static void window_fills_beside_a_hole(struct kunit *test)
 		KUNIT_ASSERT_EQ(test, 0, put_user(1, (int __user *)(addr + i * PAGE_SIZE)));
 	vm_munmap(addr + (HOLED_PAGES - 1) * PAGE_SIZE, PAGE_SIZE);
 	window = window_make(test, domain, addr, HOLED_PAGES * PAGE_SIZE);
-	/* Misses of the hole alone, until it rests for long. */
-	for (i = 0; i < 12; i++) {
-		window->empty.until = jiffies;
-		window->rest.until = jiffies;
-		miss(test, window, HOLED_PAGES - 1);
-	}
-	KUNIT_EXPECT_EQ(test, HZ, window->empty.backoff);
-
+	hole_rests(test, window);
 	for (i = 0; i < REFILLS; i++)
 		ns[i] = refill_ns(test, window);
 	sort(ns, REFILLS, sizeof(ns[0]), cmp_u64, NULL);
 	KUNIT_EXPECT_LT_MSG(test, ns[REFILLS / 2], 100 * NSEC_PER_MSEC,
 			    "half of the refills took more than %llu us",
 			    div_u64(ns[REFILLS / 2], NSEC_PER_USEC));
+	mmu_mirror_window_close(window);
+	mmu_mirror_domain_destroy(domain);
+}
+
+/* Nor is a page held up that has only just gone, and comes back. */
+static void window_fills_what_was_just_gone(struct kunit *test)
+{
+	struct mmu_mirror_domain *domain = mmu_mirror_domain_alloc();
+	struct mmu_mirror_window *window;
+	unsigned long addr;
+	u64 ns;
+
+	KUNIT_ASSERT_NOT_NULL(test, domain);
+	addr = map_pages(test, HOLED_PAGES * PAGE_SIZE);
+	KUNIT_ASSERT_EQ(test, 0, put_user(1, (int __user *)addr));
+	vm_munmap(addr + (HOLED_PAGES - 1) * PAGE_SIZE, PAGE_SIZE);
+	window = window_make(test, domain, addr, HOLED_PAGES * PAGE_SIZE);
+	hole_rests(test, window);
+
+	remap_memory(test, addr, PAGE_SIZE);
+	window->rest.until = jiffies;
+	miss(test, window, 0);
+	KUNIT_ASSERT_EQ(test, 0, put_user(1, (int __user *)addr));
+	ns = refill_ns(test, window);
+	KUNIT_EXPECT_LT(test, ns, 100 * NSEC_PER_MSEC);
 	mmu_mirror_window_close(window);
 	mmu_mirror_domain_destroy(domain);
 }
@@ -2596,6 +2711,33 @@ static void window_fills_have_a_budget(struct kunit *test)
 	KUNIT_EXPECT_GT(test, ns, 300 * NSEC_PER_MSEC);
 	mmu_range_mirror_set_injection(NULL);
 	window_teardown(&t);
+}
+
+/* Nor are openings, which workers do for whoever moves his rings. */
+static void window_openings_have_a_budget(struct kunit *test)
+{
+	struct mmu_mirror_domain *domain = mmu_mirror_domain_alloc();
+	struct window_test t;
+	u64 began, spent = 0;
+
+	KUNIT_ASSERT_NOT_NULL(test, domain);
+	window_setup(test, &t);
+	while (spent < 60 * NSEC_PER_MSEC) {
+		struct mmu_mirror_window *window;
+
+		began = ktime_get_ns();
+		window = mmu_mirror_window_open(domain, current->mm, t.addr,
+						PAGE_SIZE, true);
+		spent += ktime_get_ns() - began;
+		KUNIT_ASSERT_FALSE(test, IS_ERR(window));
+		mmu_mirror_window_close(window);
+	}
+	await_reaped(test, domain);
+	began = ktime_get_ns();
+	fill_again(&t);
+	KUNIT_EXPECT_GT(test, ktime_get_ns() - began, 200 * NSEC_PER_MSEC);
+	window_teardown(&t);
+	mmu_mirror_domain_destroy(domain);
 }
 
 /* More windows of one mm than any queue has workers wait; another mm's does not. */
@@ -3261,8 +3403,8 @@ static void window_outlives_its_owner(struct kunit *test)
 /* The address space dies while a fill has the last reference on it. */
 static struct work_struct *died_in;
 
-static void dying_hook(enum mmu_range_mirror_point point,
-		       struct mmu_range_mirror *mirror)
+static void inject_dying(enum mmu_range_mirror_point point,
+			 struct mmu_range_mirror *mirror)
 {
 	if (point == MMU_RANGE_MIRROR_LOOKED_UP)
 		gate_pass(&inject.gate);
@@ -3282,7 +3424,7 @@ static void fill_does_not_tear_down(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, owner.domain);
 	died_in = NULL;
 	gate_arm(&inject.gate);
-	mmu_range_mirror_set_injection(dying_hook);
+	mmu_range_mirror_set_injection(inject_dying);
 	actor_start(test, &actor, -1);
 	actor_join(test, &actor);
 	KUNIT_ASSERT_EQ(test, 0, actor.ret);
@@ -3416,6 +3558,7 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(insert_primes_lockdep),
 	KUNIT_CASE(populate_refuses),
 	KUNIT_CASE(populate_installs),
+	KUNIT_CASE(populate_writes_what_nobody_reads),
 	KUNIT_CASE(populate_reading_dirties_nothing),
 	KUNIT_CASE(populate_stops_at_failed_install),
 	KUNIT_CASE(invalidate_drops_what_it_hits),
@@ -3426,6 +3569,7 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(populate_ignores_unrelated),
 	KUNIT_CASE(populate_before_the_mark),
 	KUNIT_CASE(populate_waits_for_end),
+	KUNIT_CASE_SLOW(waiting_thread_looks_again),
 	KUNIT_CASE(populate_gives_up),
 	KUNIT_CASE(lookup_refuses),
 	KUNIT_CASE(lookup_finds),
@@ -3440,6 +3584,7 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(lookup_is_outrun),
 	KUNIT_CASE(lookup_waits_for_the_answer),
 	KUNIT_CASE(lookup_is_cancelled),
+	KUNIT_CASE(lookup_is_cancelled_last),
 	KUNIT_CASE(populate_is_cancelled),
 	KUNIT_CASE(removed_mirror_refuses),
 	KUNIT_CASE(remove_within_invalidation),
@@ -3474,7 +3619,9 @@ static struct kunit_case mirror_cases[] = {
 	KUNIT_CASE(window_rests_by_page),
 	KUNIT_CASE(window_page_comes_back),
 	KUNIT_CASE(window_fills_beside_a_hole),
+	KUNIT_CASE(window_fills_what_was_just_gone),
 	KUNIT_CASE(window_fills_have_a_budget),
+	KUNIT_CASE(window_openings_have_a_budget),
 	KUNIT_CASE(window_fills_of_others_go_on),
 	KUNIT_CASE(window_counts_unknown_events),
 	KUNIT_CASE(window_fills_where_it_is_used),

@@ -45,7 +45,7 @@ IGNORED = {'preempt_disable', 'preempt_enable', 'migrate_disable', 'migrate_enab
 	   'domain_drop_range',
 	   'mmu_range_mirror_assert_held',
 	   'mmu_mirror_window_prefetch', 'window_set_shadow', 'release_pages',
-	   'window_mark', '__acquire',
+	   'window_mark', '__acquire', 'waiter_enter', 'waiter_leave',
 	   'trace_mmu_mirror_invalidate', 'trace_mmu_mirror_wait',
 	   'trace_mmu_mirror_populate', 'trace_mmu_mirror_collision',
 	   'trace_mmu_mirror_dirty', 'trace_mmu_mirror_flush'}
