@@ -5,7 +5,7 @@
 # does the work is in lab/.
 
 # Tiers that build no kernel but UML, and tiers that build others.
-CHECK := lab static litmus kunit stock guest
+CHECK := lab static litmus kunit stock hmm guest
 KERNELS := mutants-first mm-first build debug
 LONG := mutants fuzz repeat package series soak matrix mm pfncache drivers arch \
 	memory-error kernels-all sanitizers steady
@@ -27,12 +27,13 @@ help:
 	@echo '  series         the upstream series for "git am" on 7.3; BASE=6.12      10 s'
 	@echo
 	@echo 'Tests (the last line is "N passed, N failed")'
-	@echo '  check          the six that follow: they build no kernel but UML'
+	@echo '  check          the seven that follow: they build no kernel but UML'
 	@echo '  check-lab      the harness itself                               1 min'
 	@echo '  check-static   sources: checkpatch, sparse, docs, coccinelle    2 min'
 	@echo '  check-litmus   the section guard against the memory model       1 min'
 	@echo '  check-kunit    KUnit under UML 7.3: KASAN, lockdep   20 s; 7 min the first time'
 	@echo '  check-stock    kselftests on the stock 6.12 kernel              3 min'
+	@echo "  check-hmm      lib/test_hmm.c, the kernel's own and on mirrors    1 min"
 	@echo '  check-guest    one nested guest, one client: make run in short  2 min'
 	@echo
 	@echo '  check-kernels  the four that follow: kernels to find bugs with'
