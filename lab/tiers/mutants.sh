@@ -26,7 +26,6 @@ if [ "${1:-}" = table ]; then
 fi
 work=$CACHE/build/mutants
 mkdir -p "$work" "$LOGS"
-: >"$LOGS/table"
 
 # What a result is true of.
 files_sum() {
@@ -96,16 +95,17 @@ run() {
 # mutant NAME INVARIANT TESTS FILE SCRIPT: "not ok" or "ok", and why.
 mutant() {
 	status=0
-	cp "$copy/$4" "$copy/$4.orig"
+	# Not beside it: all that lies among patches is applied.
+	original=$work/$lane/original
+	cp "$copy/$4" "$original"
 	sed -i "$5" "$copy/$4"
-	if cmp -s "$copy/$4" "$copy/$4.orig"; then
+	if cmp -s "$copy/$4" "$original"; then
 		echo "not ok $1 does not apply to $4"
 		return
 	fi
 	say "mutant $1"
 	run "$1" "$3" || status=$?
-	mv "$copy/$4.orig" "$copy/$4"
-	touch "$copy/$4"
+	cp "$original" "$copy/$4"
 	name=$1
 	by=$(killers "$status")
 	if grep -qE 'do(es)? not (build|apply)' "$LOGS/$1/err"; then
@@ -141,8 +141,9 @@ lane() {
 		elif [ -n "$goes_on" ] && [ "$(sed -n 1p "$kept" 2>/dev/null)" = "$line" ]; then
 			result="$(sed -n 2p "$kept"), in an earlier run"
 		else
+			rm -f "$kept"
 			result=$(mutant "$name" "$invariant" "$tests" "$file" "$script")
-			case $result in
+			case ${ALL:-}$result in
 			ok*) printf '%s\n%s\n' "$line" "$result" >"$kept" ;;
 			esac
 		fi
@@ -156,6 +157,15 @@ lane() {
 
 need rsync git
 tab=$(printf '\t')
+if [ "${1:-}" = --lane ]; then
+	goes_on=$3
+	seen=$4
+	echo $$ >"$work/$2/pid"
+	lane "$2"
+	exit
+fi
+locked mutants
+: >"$LOGS/table"
 grep -v '^#' "$LAB/tiers/mutants.tsv" >"$work/all"
 goes_on=
 case ${1:-} in
@@ -184,19 +194,25 @@ BEGIN { printf "" >machines; printf "" >others }
 
 echo "KTAP version 1"
 echo "1..$(($(wc -l <"$work/numbered") + ($# == 0)))"
-pids=
+# As groups, to be ended with all that they have started.
+stop() {
+	for lane in machines others; do
+		kill -- "-$(cat "$work/$lane/pid" 2>/dev/null)" 2>/dev/null || true
+	done
+}
+trap stop EXIT
+trap 'exit 1' HUP INT TERM
 for lane in machines others; do
-	[ -s "$work/$lane/list" ] || continue
-	lane "$lane" &
-	pids="$pids $!"
+	rm -f "$work/$lane/pid" "$work/$lane/over"
+	{
+		[ ! -s "$work/$lane/list" ] ||
+			setsid -w "$0" --lane "$lane" "$goes_on" "$seen" || true
+		: >"$work/$lane/over"
+	} &
 done
-trap 'kill $pids 2>/dev/null || true' EXIT
 
 running() {
-	for pid in $pids; do
-		! kill -0 "$pid" 2>/dev/null || return 0
-	done
-	return 1
+	[ ! -f "$work/machines/over" ] || [ ! -f "$work/others/over" ]
 }
 
 while IFS=$tab read -r n name invariant tests _; do
