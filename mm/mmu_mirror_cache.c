@@ -196,6 +196,7 @@ static void cache_open_work(struct work_struct *work)
 	unsigned long uaddr = missed & ~1UL;
 	bool write = missed & 1, there;
 
+	mmu_mirror_queue_rest(cache->queue);
 	/* The owner is exiting: there is nothing left to read. */
 	if (!mmget_not_zero(cache->mm))
 		return;

@@ -52,6 +52,8 @@
 #define QUEUE_SHARE		10
 /* ... except for this much at once, after a while without. */
 #define QUEUE_BURST_NS		(20 * NSEC_PER_MSEC)
+/* That is a fill's at most; what takes an opening, or a closing, longer is a wait. */
+#define QUEUE_OPENING_NS	NSEC_PER_MSEC
 /* Beyond that, what is owed is forgotten. */
 #define QUEUE_DEBT_NS		(4 * QUEUE_BURST_NS)
 
@@ -255,12 +257,17 @@ void mmu_mirror_queue_barrier(void)
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_queue_barrier);
 
-/*
- * What workers do for an mm, they do on nobody's CPU time. When that is more than a
- * burst, the next fill sleeps until it is down to its share, and with it the mm's
- * queue, which has a fill after each opening.
+/**
+ * mmu_mirror_queue_rest - sleep, if an mm's work has taken much CPU time
+ * @queue: the mm's queue
+ *
+ * What workers do for an mm, they do on nobody's CPU time. When that was more than a
+ * burst, they rest until it is down to its share. Fills do by themselves; this is for
+ * an item that opens or closes windows.
+ *
+ * Context: an item of the queue, first; sleeps for up to 0.6 s.
  */
-static void queue_rest(struct mmu_mirror_queue *queue)
+void mmu_mirror_queue_rest(struct mmu_mirror_queue *queue)
 {
 	u64 now = ktime_get_ns();
 	s64 spent = atomic64_read(&queue->spent_ns);
@@ -275,14 +282,15 @@ static void queue_rest(struct mmu_mirror_queue *queue)
 							QUEUE_BURST_NS) *
 						       QUEUE_SHARE) + 1);
 }
+EXPORT_SYMBOL_GPL(mmu_mirror_queue_rest);
 
 /*
- * Who waited, for an invalidation or for a CPU, is not made to pay. Atomic: a kernel
- * thread of a driver may open a window beside the queue.
+ * Who waited, for an invalidation or for a CPU, is not made to pay: beyond @most it was
+ * a wait. Atomic: a kernel thread of a driver may open a window beside the queue.
  */
-static void queue_spent(struct mmu_mirror_queue *queue, u64 ns)
+static void queue_spent(struct mmu_mirror_queue *queue, u64 began, u64 most)
 {
-	atomic64_add(min_t(u64, ns, QUEUE_BURST_NS), &queue->spent_ns);
+	atomic64_add(min(ktime_get_ns() - began, most), &queue->spent_ns);
 }
 
 /* The section guard, invalidating side. */
@@ -1150,8 +1158,9 @@ static void window_fill(struct work_struct *work)
 	bool was_absent, absent, gone;
 	u64 began;
 
-	queue_rest(window->queue);
-	rested = READ_ONCE(window->rest.until);
+	mmu_mirror_queue_rest(window->queue);
+	/* Pairs with the release in mmu_mirror_window_forget(). */
+	rested = smp_load_acquire(&window->rest.until);
 	emptied = READ_ONCE(window->empty.until);
 	/* A page has been forgotten since this was asked for. */
 	if (window_shuns(window))
@@ -1168,7 +1177,7 @@ static void window_fill(struct work_struct *work)
 	kthread_unuse_mm(mm);
 	/* Not the last mmput() here: exit_mmap() notifies, and may be long. */
 	mmput_async(mm);
-	queue_spent(window->queue, ktime_get_ns() - began);
+	queue_spent(window->queue, began, QUEUE_BURST_NS);
 	WRITE_ONCE(window->fills, window->fills + 1);
 	/*
 	 * One page that cannot be mapped does not keep the others waiting: neither
@@ -1318,10 +1327,11 @@ void mmu_mirror_window_forget(struct mmu_mirror_window *window,
 	unsigned long page = (offset_in_page(window->uaddr) + offset) >>
 			     PAGE_SHIFT;
 
-	WRITE_ONCE(window->rest.until, jiffies + WINDOW_EMPTY_REST);
 	WRITE_ONCE(window->missed, page);
 	mmu_range_mirror_lock(&window->mirror);
 	WRITE_ONCE(window->forgotten, page + 1);
+	/* Who finds this rest knows why, and does not cut it: window_fill(). */
+	smp_store_release(&window->rest.until, jiffies + WINDOW_EMPTY_REST);
 	window_drop(window, page, page);
 	mmu_range_mirror_unlock(&window->mirror);
 }
@@ -1488,7 +1498,9 @@ static size_t window_copy(struct mmu_mirror_window *window,
  * has to write first, an index for one, are for mmu_mirror_window_load().
  *
  * Context: process context, sleeps; outside sections, and without a lock that
- * a page fault needs. A fault may wait for as long as the owner likes.
+ * a page fault needs. A fault may wait for as long as the owner likes, and in a kernel
+ * thread nothing ends that wait: with memory under userfaultfd, do not wait for such a
+ * thread in a release of the same process; leave that to a work.
  * Cost: for each page a section and a copy of up to 4 KiB in it, which is what an
  * invalidation may have to wait for.
  * Return: bytes read. Fewer than @size at the window's end, or if the next one
@@ -1730,7 +1742,7 @@ static void window_reap(struct work_struct *work)
 	mmu_range_mirror_remove(&window->mirror);
 	domain_put(window->domain);
 	call_rcu(&window->rcu, window_free);
-	queue_spent(queue, ktime_get_ns() - began);
+	queue_spent(queue, began, QUEUE_OPENING_NS);
 	mmu_mirror_queue_put(queue);
 }
 
@@ -1798,9 +1810,8 @@ mmu_mirror_window_open(struct mmu_mirror_domain *domain, struct mm_struct *mm,
 	atomic_inc(&domain->nr_windows);
 	refcount_inc(&domain->users);
 	domain_add_window(domain, window);
-	/* The next fill rests for it. */
 	if (current->flags & PF_KTHREAD)
-		queue_spent(window->queue, ktime_get_ns() - began);
+		queue_spent(window->queue, began, QUEUE_OPENING_NS);
 	return window;
 
 put_queue:
@@ -1845,6 +1856,8 @@ EXPORT_SYMBOL_GPL(mmu_mirror_window_shut);
  */
 void mmu_mirror_window_close(struct mmu_mirror_window *window)
 {
+	u64 began = ktime_get_ns();
+
 	if (!window)
 		return;
 	/* A reader's miss can no longer queue it. */
@@ -1854,6 +1867,8 @@ void mmu_mirror_window_close(struct mmu_mirror_window *window)
 	mmu_mirror_domain_drain(window->domain);
 	mmu_range_mirror_inject(MMU_RANGE_MIRROR_CLOSED, &window->mirror);
 	atomic_dec(&window->domain->nr_windows);
+	if (current->flags & PF_KTHREAD)
+		queue_spent(window->queue, began, QUEUE_OPENING_NS);
 	mmu_mirror_queue_work(window->queue, &window->reap);
 }
 EXPORT_SYMBOL_GPL(mmu_mirror_window_close);

@@ -692,97 +692,9 @@ static inline void mirror_unlist(struct mmu_range_mirror *mirror)
 }
 #endif
 
-/**
- * mmu_range_mirror_insert - start to mirror a range of user memory
- * @mirror: the mirror; must stay until mmu_range_mirror_remove() has returned
- * @mm: the address space; the caller holds mm_users
- * @start: first byte, page aligned and without a tag
- * @length: bytes, a multiple of the page size
- * @ops: what to do on invalidation
- * @lock: the driver's own lock, or NULL for the embedded spinlock. The
- *	structure is copied, the lock is not.
- *
- * Invalidations arrive from before the return, but for those that begin while one
- * that began before is under way somewhere in the mm. A lookup waits for the latter,
- * so no entry is missed: use none that was not looked up. Nothing is mapped yet.
- * Nothing need be mapped at @start: the range may cover holes.
- *
- * Context: process context, sleeps. Every insertion takes mmap_lock for read. The
- * first into an mm, and every one with @invalidate_range or @young, takes it for
- * write as well. Hold no lock that is taken under mmap_lock.
- * Cost: two allocations and all rmap locks for the first of an mm, and again
- * for the first with @invalidate_range and the first with @young; then one
- * O(log n) tree insertion.
- * Return: 0; -EINVAL on a zero or unaligned range, one above the address
- * space's end, a tagged address, missing operations, not exactly one lock, or
- * one that sleeps with @invalidate_range; -EOPNOTSUPP for @invalidate_range on a
- * machine that does not call it; -EOVERFLOW on a wrapping range; -EINTR on a
- * signal and -ENOMEM, after which the caller may simply try again later. On any
- * error nothing is registered.
- */
-int mmu_range_mirror_insert(struct mmu_range_mirror *mirror,
-			    struct mm_struct *mm, unsigned long start,
-			    unsigned long length,
-			    const struct mmu_range_mirror_ops *ops,
-			    const struct mmu_mirror_lock *lock)
-{
-	unsigned long end;
-	int ret;
-
-	if (!length || !PAGE_ALIGNED(start | length))
-		return -EINVAL;
-	ret = mirror_check_ops(ops, lock);
-	if (ret)
-		return ret;
-	if (check_add_overflow(start, length, &end))
-		return -EOVERFLOW;
-	if (end > mm->task_size)
-		return -EINVAL;
-	ret = mirror_check_untagged(mm, start);
-	if (ret)
-		return ret;
-
-	memset(mirror, 0, sizeof(*mirror));
-	spin_lock_init(&mirror->own_lock);
-	INIT_HLIST_HEAD(&mirror->faulting);
-	mirror->removed = true;
-	mirror->ops = ops;
-	mirror->start = start;
-	mirror->end = end;
-	if (lock)
-		mirror->lock = *lock;
-	else
-		mirror->lock.spin = &mirror->own_lock;
-	if (ops->tlb) {
-		mirror->tlb = ops->tlb(mirror);
-		mirror->marked = atomic_long_read(&mirror->tlb->flushed);
-	}
-	mirror_prime_lockdep(mirror);
-
-	ret = mirror_subscribe(mirror, mm);
-	if (ret)
-		return ret;
-	mmu_range_mirror_inject(MMU_RANGE_MIRROR_SUBSCRIBED, mirror);
-	ret = mmu_interval_notifier_insert(&mirror->notifier, mm, start, length,
-					   &mirror_notifier_ops);
-	if (ret) {
-		member_put(&mirror->hook);
-		member_put(&mirror->young);
-		return ret;
-	}
-	if (mirror->hook.list)
-		mirror_join_hook(mirror);
-	if (mirror->young.list)
-		mirror_join_young(mirror);
-	mirror->removed = false;
-	mirror_list(mirror);
-	trace_mmu_mirror_insert(mirror);
-	return 0;
-}
-EXPORT_SYMBOL_GPL(mmu_range_mirror_insert);
-
 /*
- * The core waits for invalidations uninterruptibly, for as long as an owner likes.
+ * The core waits for invalidations and for mmap_lock uninterruptibly, for as long as
+ * an owner likes.
  * Kernel threads that wait there are woken now and then, look, and sleep again.
  * Else khungtaskd would take them for stuck, and some hosts panic then.
  */
@@ -830,6 +742,98 @@ static void waiter_leave(struct mirror_waiter *waiter)
 	list_del(&waiter->node);
 	spin_unlock_bh(&waiters_lock);
 }
+
+/**
+ * mmu_range_mirror_insert - start to mirror a range of user memory
+ * @mirror: the mirror; must stay until mmu_range_mirror_remove() has returned
+ * @mm: the address space; the caller holds mm_users
+ * @start: first byte, page aligned and without a tag
+ * @length: bytes, a multiple of the page size
+ * @ops: what to do on invalidation
+ * @lock: the driver's own lock, or NULL for the embedded spinlock. The
+ *	structure is copied, the lock is not.
+ *
+ * Invalidations arrive from before the return, but for those that begin while one
+ * that began before is under way somewhere in the mm. A lookup waits for the latter,
+ * so no entry is missed: use none that was not looked up. Nothing is mapped yet.
+ * Nothing need be mapped at @start: the range may cover holes.
+ *
+ * Context: process context, sleeps. Every insertion takes mmap_lock for read. The
+ * first into an mm, and every one with @invalidate_range or @young, takes it for
+ * write as well. Hold no lock that is taken under mmap_lock.
+ * Cost: two allocations and all rmap locks for the first of an mm, and again
+ * for the first with @invalidate_range and the first with @young; then one
+ * O(log n) tree insertion.
+ * Return: 0; -EINVAL on a zero or unaligned range, one above the address
+ * space's end, a tagged address, missing operations, not exactly one lock, or
+ * one that sleeps with @invalidate_range; -EOPNOTSUPP for @invalidate_range on a
+ * machine that does not call it; -EOVERFLOW on a wrapping range; -EINTR on a
+ * signal and -ENOMEM, after which the caller may simply try again later. On any
+ * error nothing is registered.
+ */
+int mmu_range_mirror_insert(struct mmu_range_mirror *mirror,
+			    struct mm_struct *mm, unsigned long start,
+			    unsigned long length,
+			    const struct mmu_range_mirror_ops *ops,
+			    const struct mmu_mirror_lock *lock)
+{
+	struct mirror_waiter waiter;
+	unsigned long end;
+	int ret;
+
+	if (!length || !PAGE_ALIGNED(start | length))
+		return -EINVAL;
+	ret = mirror_check_ops(ops, lock);
+	if (ret)
+		return ret;
+	if (check_add_overflow(start, length, &end))
+		return -EOVERFLOW;
+	if (end > mm->task_size)
+		return -EINVAL;
+	ret = mirror_check_untagged(mm, start);
+	if (ret)
+		return ret;
+
+	memset(mirror, 0, sizeof(*mirror));
+	spin_lock_init(&mirror->own_lock);
+	INIT_HLIST_HEAD(&mirror->faulting);
+	mirror->removed = true;
+	mirror->ops = ops;
+	mirror->start = start;
+	mirror->end = end;
+	if (lock)
+		mirror->lock = *lock;
+	else
+		mirror->lock.spin = &mirror->own_lock;
+	if (ops->tlb) {
+		mirror->tlb = ops->tlb(mirror);
+		mirror->marked = atomic_long_read(&mirror->tlb->flushed);
+	}
+	mirror_prime_lockdep(mirror);
+
+	ret = mirror_subscribe(mirror, mm);
+	if (ret)
+		return ret;
+	mmu_range_mirror_inject(MMU_RANGE_MIRROR_SUBSCRIBED, mirror);
+	waiter_enter(&waiter);
+	ret = mmu_interval_notifier_insert(&mirror->notifier, mm, start, length,
+					   &mirror_notifier_ops);
+	waiter_leave(&waiter);
+	if (ret) {
+		member_put(&mirror->hook);
+		member_put(&mirror->young);
+		return ret;
+	}
+	if (mirror->hook.list)
+		mirror_join_hook(mirror);
+	if (mirror->young.list)
+		mirror_join_young(mirror);
+	mirror->removed = false;
+	mirror_list(mirror);
+	trace_mmu_mirror_insert(mirror);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(mmu_range_mirror_insert);
 
 /**
  * mmu_range_mirror_remove - stop mirroring

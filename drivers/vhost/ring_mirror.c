@@ -368,6 +368,7 @@ static void mirror_work(struct work_struct *work)
 	struct mmu_mirror_charge charge;
 	int type;
 
+	mmu_mirror_queue_rest(mirror->process->queue);
 	/* The device may have let go of it by now. */
 	if (!mmget_not_zero(mirror->mm))
 		return;

@@ -211,6 +211,7 @@ struct mmu_mirror_queue *mmu_mirror_queue_get(struct mm_struct *mm);
 void mmu_mirror_queue_put(struct mmu_mirror_queue *queue);
 struct mmu_mirror_domain *
 mmu_mirror_queue_domain(struct mmu_mirror_queue *queue);
+void mmu_mirror_queue_rest(struct mmu_mirror_queue *queue);
 bool mmu_mirror_queue_work(struct mmu_mirror_queue *queue,
 			   struct work_struct *work);
 void mmu_mirror_queue_barrier(void);
