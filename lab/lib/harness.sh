@@ -507,19 +507,19 @@ says() {
 }
 
 kept=$fake/cache/build/failed-kunit
-all "9 passed, 1 failed" 1 "a failure in the first half" kunit.sh
+all "10 passed, 1 failed" 1 "a failure in the first half" kunit.sh
 says "ok 1 build.sh" "all: the second half runs all the same"
 says "#   $kept/console" "a failure says where its logs are"
 says "# again: make check-kunit" "a failure says how to run it again"
 says "# not run: make check-kernels" "make check says what it did not run"
-all "10 passed, 0 failed" 0 "nothing failed"
+all "11 passed, 0 failed" 0 "nothing failed"
 result "$(cat "$kept/console")" "this is kunit.sh" "a run that passes leaves them"
-all "8 passed, 2 failed" 1 "a lane that dies, after a run that passed" "" litmus.sh
+all "9 passed, 2 failed" 1 "a lane that dies, after a run that passed" "" litmus.sh
 says "# FAILED check-kunit: not ok 1 check-kunit was not run to its end" \
 	"what was not run has failed"
-all "9 passed, 1 failed" 1 "a failure in the second half" build.sh
+all "10 passed, 1 failed" 1 "a failure in the second half" build.sh
 sed -i 's/^check-kernels:/check-nothing:/' "$fake/Makefile"
-all "6 passed, 1 failed" 1 "a half without a sum"
+all "7 passed, 1 failed" 1 "a half without a sum"
 
 # What says that its logs are in LOGS has them nowhere else.
 grep -lE '^(out|OUT|logs)=.CACHE/build/(check|run)-' "$LAB"/*.sh "$LAB"/*/*.sh \
