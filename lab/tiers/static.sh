@@ -141,7 +141,7 @@ series() {
 		return
 	}
 	find "$(echo "$log" | tail -n 1)" -name '0*' ! -name '0000-*' |
-		checkpatch --types COMMIT_LOG_LONG_LINE
+		checkpatch --no-tree --types COMMIT_LOG_LONG_LINE
 }
 
 # Built again, since what is not compiled does not warn: without the injection
