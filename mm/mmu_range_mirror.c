@@ -694,14 +694,13 @@ static inline void mirror_unlist(struct mmu_range_mirror *mirror)
 
 /*
  * The core waits for invalidations and for mmap_lock uninterruptibly, for as long as
- * an owner likes.
- * Kernel threads that wait there are woken now and then, look, and sleep again.
- * Else khungtaskd would take them for stuck, and some hosts panic then.
+ * an owner likes. Kernel threads that wait there are woken now and then, look, and
+ * sleep again. Else khungtaskd would take them for stuck, and some hosts panic then.
  */
 #define MIRROR_LOOK_AGAIN	HZ
 
 static LIST_HEAD(waiters);
-static DEFINE_SPINLOCK(waiters_lock);	/* innermost; also of the timer */
+static DEFINE_SPINLOCK(waiters_lock);	/* around the scheduler's and timers' only */
 
 struct mirror_waiter {
 	struct list_head node;

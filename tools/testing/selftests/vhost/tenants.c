@@ -950,8 +950,10 @@ TEST_F_TIMEOUT(tenant, queues_are_made_elsewhere, TIMEOUT)
 	client_close(c);
 }
 
-/* Who and where is root's to know. */
-/* To seek would be to format all of a file in one hold of a lock. */
+/*
+ * Who and where is root's to know. To seek would be to format all of a file in one hold
+ * of a lock.
+ */
 TEST_F(tenant, debugfs_is_for_root)
 {
 	static const char *const files[] = {
